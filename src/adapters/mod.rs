@@ -1,0 +1,6 @@
+//! One foreign system each. A vendor's type never leaves its adapter, and no adapter knows another.
+
+pub mod http;
+pub mod memory;
+pub mod onnx;
+pub mod sqlite;

@@ -1,0 +1,23 @@
+//! What facemill speaks about: URLs, the records that carry them from stage to stage, faces, and outcomes.
+//!
+//! Plain data and pure functions. Nothing here knows of Kafka, a database, HTTP or a model.
+
+mod detection;
+mod image_id;
+mod message;
+mod outcome;
+mod record;
+mod result;
+mod stage;
+mod timestamp;
+mod url;
+
+pub use detection::{Face, Point};
+pub use image_id::ImageId;
+pub use message::{Facts, Fetched, FrameFormat, MAX_URL_RECORD_BYTES, Message, Picture, Timings};
+pub use outcome::{Failure, Persistence, Reason, Status};
+pub use record::{Headers, Record, RecordError};
+pub use result::{Model, Pipeline, ResultRow, Settled, Timestamps};
+pub use stage::StageName;
+pub use timestamp::Timestamp;
+pub use url::{CanonicalUrl, MAX_URL_BYTES, UrlError};

@@ -1,0 +1,7 @@
+//! facemill: image URLs in, stored face detections out.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod adapters;
+pub mod domain;
+pub mod runner;
+pub mod stages;
