@@ -1,0 +1,5 @@
+//! What facemill says about itself.
+
+pub mod metrics;
+
+pub use metrics::Metrics;
