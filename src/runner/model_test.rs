@@ -191,7 +191,9 @@ impl World {
         let calls = std::mem::take(&mut self.calls);
         let (chosen, others): (Vec<_>, Vec<_>) = calls.into_iter().partition(|(id, _)| which(self, id));
         self.calls = others;
-        chosen.into_iter().for_each(|(_, call)| drop(call.send(answer)));
+        chosen.into_iter().for_each(|(_, call)| {
+            let _ = call.send(answer);
+        });
     }
 
     fn auto_commit(&mut self) {
