@@ -3,7 +3,7 @@
 
 tests/detector_parity.rs holds facemill's detector to it. Run again only when the model or the photos change:
 
-    python3 -m venv VENV && VENV/bin/pip install opencv-python-headless==4.13.0.92
+    python3 -m venv VENV && VENV/bin/pip install opencv-python-headless==4.14.0.94
     VENV/bin/python scripts/golden_opencv.py [ASSETS]     # ASSETS: assets/downloads, filled by `make assets`
 """
 
@@ -47,7 +47,8 @@ def main() -> None:
     for row in (row for photo in photos.values() for row in photo["faces"]):
         text = text.replace(json.dumps(row, indent=1).replace("\n", "\n    "), json.dumps(row))
     target.write_text(text + "\n")
-    print(f"{target}: {', '.join(f'{name} {len(photo['faces'])}' for name, photo in photos.items())}")
+    counts = ", ".join(f"{name} {len(photo['faces'])}" for name, photo in photos.items())
+    print(f"{target}: {counts}")
 
 
 if __name__ == "__main__":
