@@ -69,13 +69,13 @@ impl Orientation {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     /// A big-endian TIFF block with one entry: tag, type SHORT, count 1.
-    pub(in crate::stages::preprocess) fn exif_block(tag: u16, value: u16) -> Vec<u8> {
+    pub(in super::super) fn exif_block(tag: u16, value: u16) -> Vec<u8> {
         let mut tiff = b"MM\0*\0\0\0\x08\0\x01".to_vec();
         tiff.extend(tag.to_be_bytes());
         tiff.extend([0, 3, 0, 0, 0, 1]);
