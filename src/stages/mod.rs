@@ -5,6 +5,8 @@
 pub mod detect;
 pub mod fetch;
 pub mod preprocess;
+mod resize;
+mod workers;
 
 use std::future::Future;
 
