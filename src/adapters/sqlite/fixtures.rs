@@ -1,18 +1,18 @@
-//! Rows for the tests of this adapter.
+//! Rows for tests of the store and of what reads it.
 
 use crate::domain::{
     Face, Facts, Failure, Fetched, FrameFormat, Model, Picture, Pipeline, Point, Reason, ResultRow, Timestamp,
 };
 
-pub(super) fn model() -> Model {
+pub(crate) fn model() -> Model {
     Model { name: "yunet".into(), sha256: "0".repeat(64) }
 }
 
-pub(super) fn pipeline(epoch_us: i64) -> Pipeline {
+pub(crate) fn pipeline(epoch_us: i64) -> Pipeline {
     Pipeline { version: "0.1.0".into(), fingerprint: "f00d".into(), epoch: Timestamp::from_micros(epoch_us) }
 }
 
-pub(super) fn face(x: f32) -> Face {
+pub(crate) fn face(x: f32) -> Face {
     Face { x, y: 2.5, width: 30.0, height: 40.0, score: 0.9, landmarks: [Point { x, y: 3.25 }; 5] }
 }
 
@@ -25,7 +25,7 @@ fn facts(n: u64, job: &str) -> Facts {
     facts
 }
 
-pub(super) fn detected(n: u64, job: &str, faces: Vec<Face>) -> ResultRow {
+pub(crate) fn detected(n: u64, job: &str, faces: Vec<Face>) -> ResultRow {
     let mut facts = facts(n, job);
     facts.fetched = Some(Fetched {
         at: facts.submitted_at,
@@ -47,6 +47,6 @@ pub(super) fn detected(n: u64, job: &str, faces: Vec<Face>) -> ResultRow {
     ResultRow::detected(facts, faces, &model(), &pipeline(0))
 }
 
-pub(super) fn failed(n: u64, job: &str, reason: Reason) -> ResultRow {
+pub(crate) fn failed(n: u64, job: &str, reason: Reason) -> ResultRow {
     ResultRow::failed(facts(n, job), Failure::new(reason, "why"), &model(), &pipeline(0))
 }

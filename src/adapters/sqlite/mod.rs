@@ -16,4 +16,4 @@ pub use store::SqliteStore;
 pub use summary::{LatencyByStage, Percentiles, StatusCounts, Summary};
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

@@ -344,7 +344,7 @@ mod tests {
             for row in order {
                 store.write(row).await.unwrap();
             }
-            assert_eq!(stored(&path), [success.clone()]);
+            assert_eq!(stored(&path), std::slice::from_ref(&success));
             let columns = shell(&path)
                 .query_row("SELECT status, reason, faces_count, width FROM results", [], |row| {
                     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
