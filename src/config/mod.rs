@@ -214,6 +214,12 @@ impl Loaded {
                 fetch.body_budget_bytes >= fetch.max_body_bytes,
                 "must be at least fetch.max_body_bytes, or the largest bodies would wait for ever",
             ),
+            ("fetch.host_rate", is_rate(fetch.host_rate), RATE_RULE),
+            (
+                "fetch.host_overrides",
+                fetch.host_overrides.values().all(|host| host.rate.is_none_or(is_rate)),
+                RATE_RULE,
+            ),
             ("fetch.user_agent", is_header_text(&fetch.user_agent), "must be printable ASCII and not empty"),
             ("fetch.total_timeout", !fetch.total_timeout.is_zero(), "must be longer than zero"),
             ("preprocess.max_pixels", preprocess.max_pixels >= 1, "must be at least 1"),
@@ -244,6 +250,12 @@ impl Loaded {
             None => Ok(()),
         }
     }
+}
+
+const RATE_RULE: &str = "a rate is 0 for none, or from one a day to a million a second";
+
+fn is_rate(rate: f64) -> bool {
+    rate == 0.0 || (1.0 / 86_400.0..=1e6).contains(&rate)
 }
 
 fn is_header_text(text: &str) -> bool {
@@ -309,7 +321,7 @@ mod tests {
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let loaded = load(Some(file.path()), environment, &["fetch.host_rate=3".to_owned()]).unwrap();
         let fetch = loaded.settings.fetch.clone();
-        assert_eq!((fetch.concurrency, fetch.max_redirects, fetch.host_rate), (1, 2, 3));
+        assert_eq!((fetch.concurrency, fetch.max_redirects, fetch.host_rate), (1, 2, 3.0));
         let shown = loaded.show();
         assert!(shown.contains("fetch.host_rate = 3  # --set fetch.host_rate=3"), "{shown}");
         assert!(shown.contains("fetch.max_redirects = 2  # the environment variable FACEMILL__FETCH__MAX_REDIRECTS"));
@@ -344,6 +356,7 @@ mod tests {
         for (assignment, says) in [
             ("fetch.concurrency=0", "at least 1"),
             ("fetch.concurrency=many", "many"),
+            ("fetch.host_rate=-2", "rate"),
             ("fetch.concurrency=-1", "-1"),
             ("fetch.read_timeout=soon", "soon"),
             ("fetch.allow_networks=[\"10.0.0.0/99\"]", "allow_networks"),
@@ -365,7 +378,7 @@ mod tests {
     fn limits_of_single_hosts_have_names_with_dots() {
         let file = file("[fetch.host_overrides.\"cdn.example.org\"]\nconcurrency = 64\nrate = 9");
         let settings = load(Some(file.path()), std::iter::empty(), &[]).unwrap().settings;
-        let expected = HostOverride { concurrency: Some(64), rate: Some(9) };
+        let expected = HostOverride { concurrency: Some(64), rate: Some(9.0) };
         assert_eq!(settings.fetch.host_overrides["cdn.example.org"], expected);
     }
 

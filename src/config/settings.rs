@@ -28,11 +28,11 @@ pub struct FetchSettings {
     pub min_rate_bytes: u64,
     #[serde(with = "humantime_serde")]
     pub min_rate_grace: Duration,
-    pub max_redirects: usize,
+    pub max_redirects: u32,
     pub honour_robots_tag: bool,
     pub allow_networks: Vec<ipnet::IpNet>,
     pub host_concurrency: usize,
-    pub host_rate: u32,
+    pub host_rate: f64,
     pub host_overrides: HashMap<String, HostOverride>,
 }
 
@@ -41,7 +41,7 @@ pub struct FetchSettings {
 #[serde(deny_unknown_fields)]
 pub struct HostOverride {
     pub concurrency: Option<usize>,
-    pub rate: Option<u32>,
+    pub rate: Option<f64>,
 }
 
 /// `[preprocess]`

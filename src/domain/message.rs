@@ -82,7 +82,7 @@ pub enum FrameFormat {
     Jpeg,
 }
 
-/// How long each stage worked on the URL, waiting for its turn not counted.
+/// How long each stage held the URL in its last attempt, waiting for a thread or a connection included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timings {
     /// Microseconds in fetch.
