@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hickory_resolver::net::NetError;
 use reqwest::{
     Client,
     header::{
@@ -56,8 +55,11 @@ impl HttpAdapter {
     /// # Errors
     /// When the User-Agent cannot be sent, or the system has no certificates to check a server's by.
     pub fn new(options: &FetchOptions) -> Result<Self, HttpBuildError> {
-        let dns =
-            Dns::from_system(options.dns_timeout).map_err(|error: NetError| HttpBuildError::Dns(error.to_string()))?;
+        let dns = Dns::from_system(options.dns_timeout).map_err(|error| HttpBuildError::Dns(error.to_string()))?;
+        Self::with_dns(options, &dns)
+    }
+
+    pub(super) fn with_dns(options: &FetchOptions, dns: &Dns) -> Result<Self, HttpBuildError> {
         let policy = AddressPolicy { allow_networks: options.allow_networks.clone() };
         let first_byte = FirstByte {
             limit: options.first_byte_timeout,

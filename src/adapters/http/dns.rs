@@ -1,6 +1,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +17,6 @@ use hickory_resolver::{
     system_conf,
 };
 use reqwest::dns::{Addrs, Resolve, Resolving};
-use std::sync::Arc;
 
 use crate::stages::fetch::{AddressPolicy, HttpError};
 
@@ -149,4 +149,4 @@ impl Resolve for VettedDns {
 
 #[cfg(test)]
 #[path = "dns_tests.rs"]
-mod tests;
+pub(super) mod tests;

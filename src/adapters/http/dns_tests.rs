@@ -13,14 +13,16 @@ const TIMEOUT: Duration = Duration::from_millis(600);
 
 /// What the name server of a test says.
 #[derive(Clone)]
-enum Answer {
+pub(in super::super) enum Answer {
     Addresses(&'static [&'static str]),
     Code(u8),
     Silence,
 }
 
 /// A name server on loopback, and the names it was asked for.
-async fn name_server(answer: impl Fn(&str) -> Answer + Send + 'static) -> (Dns, Arc<Mutex<Vec<String>>>) {
+pub(in super::super) async fn name_server(
+    answer: impl Fn(&str) -> Answer + Send + 'static,
+) -> (Dns, Arc<Mutex<Vec<String>>>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut server = NameServerConfig::udp(IpAddr::from([127, 0, 0, 1]));
     server.connections.iter_mut().for_each(|connection| connection.port = socket.local_addr().unwrap().port());

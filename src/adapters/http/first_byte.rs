@@ -94,3 +94,72 @@ where
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::pending};
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const FIRST_BYTE: FirstByte = FirstByte { limit: Duration::from_secs(5), connect: Duration::from_secs(8) };
+
+    /// A connector that takes its time.
+    struct Slow(Duration);
+
+    impl Service<()> for Slow {
+        type Response = ();
+        type Error = Infallible;
+        type Future = Pin<Box<dyn Future<Output = Result<(), Infallible>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, (): ()) -> Self::Future {
+            let connecting = sleep(self.0);
+            Box::pin(async move {
+                connecting.await;
+                Ok(())
+            })
+        }
+    }
+
+    /// How long an exchange was waited for that takes so long to connect and then to answer.
+    async fn waited(connecting: Duration, answering: Option<Duration>) -> (bool, Duration) {
+        let started = Instant::now();
+        let answered = FIRST_BYTE
+            .bound(async {
+                FIRST_BYTE.layer(Slow(connecting)).call(()).await.unwrap();
+                match answering {
+                    Some(time) => sleep(time).await,
+                    None => pending().await,
+                }
+            })
+            .await;
+        (answered.is_some(), started.elapsed())
+    }
+
+    fn about(took: Duration, expected: Duration) -> bool {
+        took >= expected && took < expected + SECOND / 10
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_for_a_header_counts_from_the_connection() {
+        let (answered, took) = waited(7 * SECOND, Some(4 * SECOND)).await;
+        assert!(answered && about(took, 11 * SECOND), "{took:?}");
+        let (answered, took) = waited(SECOND, None).await;
+        assert!(!answered && about(took, 6 * SECOND), "{took:?}");
+        let (answered, took) = waited(7 * SECOND, None).await;
+        assert!(!answered && about(took, 12 * SECOND), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_new_connection_it_counts_from_the_start() {
+        let started = Instant::now();
+        assert_eq!(FIRST_BYTE.bound(pending::<()>()).await, None);
+        assert!(about(started.elapsed(), 5 * SECOND), "{:?}", started.elapsed());
+    }
+}

@@ -14,7 +14,10 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
 use self::server::{Server, Step, jpeg, response};
-use super::*;
+use super::{
+    dns::tests::{Answer, name_server},
+    *,
+};
 use crate::{
     domain::{Facts, Failure, Message, Reason, Timestamp},
     stages::{
@@ -399,6 +402,36 @@ async fn no_connection_has_its_reason() {
     let (reason, _) = refusal(&fetch, "http://nope.invalid/").await;
     assert!(matches!(reason, Reason::DnsNotFound | Reason::DnsFailed), "{reason}");
     assert!(started.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn what_the_resolver_says_of_a_name_comes_through_the_client() {
+    let server = always(response("200 OK", &[], &jpeg(100))).await;
+    let (dns, _) = name_server(|name| match name {
+        "ours.example" => Answer::Addresses(&["10.0.0.1", "127.0.0.1"]),
+        "private.example" => Answer::Addresses(&["10.0.0.1", "169.254.169.254"]),
+        "public.example" => Answer::Addresses(&["93.184.216.34"]),
+        "broken.example" => Answer::Code(2),
+        _ => Answer::Code(3),
+    })
+    .await;
+    let options = options();
+    let fetch = Fetch::new(HttpAdapter::with_dns(&options, &dns).unwrap(), options);
+    process(&fetch, &format!("http://ours.example:{}/", server.port())).await.unwrap();
+    let started = Instant::now();
+    for (url, reason) in [
+        ("http://missing.example/", Reason::DnsNotFound),
+        ("https://missing.example:8443/", Reason::DnsNotFound),
+        ("http://broken.example/", Reason::DnsFailed),
+        ("http://private.example/", Reason::BlockedAddress),
+        ("https://private.example/", Reason::BlockedAddress),
+        ("http://private.example:8080/", Reason::BlockedAddress),
+        // A public address, on a port that is open on opened addresses only.
+        ("http://public.example:8080/", Reason::BlockedUrl),
+    ] {
+        assert_eq!(refusal(&fetch, url).await, (reason, None), "{url}");
+    }
+    assert!(started.elapsed() < 4 * TICK, "it tried to connect: {:?}", started.elapsed());
 }
 
 #[tokio::test]
