@@ -28,7 +28,20 @@ use crate::{
 
 const TICK: Duration = Duration::from_millis(400);
 
+/// Sooner than any of the default time-outs: what ends by then has waited for nothing.
+const NO_WAIT: Duration = Duration::from_secs(4);
+
+/// The defaults with a small limit for bodies: their time-outs are longer than a busy machine's pauses.
 fn options() -> FetchOptions {
+    FetchOptions {
+        max_body_bytes: 100_000,
+        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        ..FetchOptions::default()
+    }
+}
+
+/// Time-outs that a test can wait for.
+fn hasty() -> FetchOptions {
     FetchOptions {
         dns_timeout: 2 * TICK,
         connect_timeout: TICK,
@@ -36,11 +49,9 @@ fn options() -> FetchOptions {
         first_byte_timeout: TICK,
         read_gap_timeout: TICK,
         total_timeout: 20 * TICK,
-        max_body_bytes: 100_000,
         min_bytes_per_second: 10_000,
         min_rate_grace: TICK,
-        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
-        ..FetchOptions::default()
+        ..options()
     }
 }
 
@@ -196,7 +207,7 @@ async fn redirects_are_followed_and_each_hop_is_held_to_the_rules() {
     }
     assert_eq!(refusal(&fetch, &server.url("/port")).await, (Reason::BlockedUrl, None));
     assert_eq!(refusal(&fetch, &server.url("/user")).await, (Reason::BlockedUrl, None));
-    assert!(started.elapsed() < 3 * TICK, "it tried to connect: {:?}", started.elapsed());
+    assert!(started.elapsed() < NO_WAIT, "it tried to connect: {:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -236,7 +247,7 @@ async fn a_body_beyond_the_limit_is_refused_as_early_as_it_shows() {
     let server = always(vec![Step::Send(declared), Step::Hang]).await;
     let started = Instant::now();
     assert_eq!(refusal(&fetch(options()), &server.url("/")).await, (Reason::BodyTooLarge, Some(200)));
-    assert!(started.elapsed() < TICK);
+    assert!(started.elapsed() < NO_WAIT);
 
     let mut endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2710\r\n".to_vec();
     endless.extend(jpeg(10_000));
@@ -263,9 +274,9 @@ async fn a_server_that_keeps_us_waiting_is_given_up_in_time() {
     ] {
         let server = always(steps).await;
         let started = Instant::now();
-        assert_eq!(refusal(&fetch(options()), &server.url("/")).await, (reason, status));
+        assert_eq!(refusal(&fetch(hasty()), &server.url("/")).await, (reason, status));
         let took = started.elapsed();
-        assert!(took >= TICK && took < 5 * TICK, "{reason}: {took:?}");
+        assert!(took >= TICK && took < 10 * TICK, "{reason}: {took:?}");
     }
 }
 
@@ -276,11 +287,11 @@ async fn on_a_kept_connection_the_wait_for_a_header_is_as_short() {
         _ => response("200 OK", &[], &jpeg(100)),
     })
     .await;
-    let fetch = fetch(options());
+    let fetch = fetch(hasty());
     process(&fetch, &server.url("/")).await.unwrap();
     let started = Instant::now();
     assert_eq!(refusal(&fetch, &server.url("/stall")).await.0, Reason::FirstByteTimeout);
-    assert!(started.elapsed() < 2 * TICK, "{:?}", started.elapsed());
+    assert!(started.elapsed() < 4 * TICK, "{:?}", started.elapsed());
     assert_eq!(server.connections(), 1);
 }
 
@@ -292,14 +303,14 @@ async fn the_whole_exchange_has_one_limit_across_redirects() {
         steps
     })
     .await;
-    let options = FetchOptions { total_timeout: TICK, ..options() };
+    let options = FetchOptions { total_timeout: TICK, ..hasty() };
     let started = Instant::now();
     assert_eq!(refusal(&fetch(options), &server.url("/")).await.0, Reason::TotalTimeout);
-    assert!(started.elapsed() < 3 * TICK, "{:?}", started.elapsed());
+    assert!(started.elapsed() < 10 * TICK, "{:?}", started.elapsed());
 
     let start = [b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n".to_vec(), jpeg(1000)].concat();
     let server = always(vec![Step::Send(start), Step::Repeat(vec![7; 1000], TICK / 8)]).await;
-    let options = FetchOptions { total_timeout: 2 * TICK, min_bytes_per_second: 0, ..self::options() };
+    let options = FetchOptions { total_timeout: 2 * TICK, min_bytes_per_second: 0, ..hasty() };
     assert_eq!(refusal(&fetch(options), &server.url("/")).await, (Reason::TotalTimeout, Some(200)));
 }
 
@@ -431,20 +442,20 @@ async fn what_the_resolver_says_of_a_name_comes_through_the_client() {
     ] {
         assert_eq!(refusal(&fetch, url).await, (reason, None), "{url}");
     }
-    assert!(started.elapsed() < 4 * TICK, "it tried to connect: {:?}", started.elapsed());
+    assert!(started.elapsed() < NO_WAIT, "it tried to connect: {:?}", started.elapsed());
 }
 
 #[tokio::test]
 async fn a_failed_handshake_is_told_from_one_that_never_ends() {
     let server = always(vec![Step::Send(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()), Step::Close]).await;
-    let fetch = fetch(options());
+    let fetch = fetch(hasty());
     let https = |server: &Server| format!("https://127.0.0.1:{}/", server.port());
     assert_eq!(refusal(&fetch, &https(&server)).await, (Reason::TlsFailed, None));
 
     let mute = Server::start(|_| vec![Step::Hang]).await;
     let started = Instant::now();
     assert_eq!(refusal(&fetch, &https(&mute)).await, (Reason::ConnectTimeout, None));
-    assert!(started.elapsed() < 6 * TICK, "{:?}", started.elapsed());
+    assert!(started.elapsed() < 12 * TICK, "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -495,7 +506,7 @@ async fn bodies_that_do_not_fit_in_memory_together_all_come_in() {
         steps
     })
     .await;
-    let options = FetchOptions { max_bytes_in_flight: 70_000, total_timeout: 60 * TICK, ..options() };
+    let options = FetchOptions { max_bytes_in_flight: 70_000, ..options() };
     let fetch = Arc::new(fetch(options));
     let tasks: Vec<_> = (0..12)
         .map(|_| {
@@ -504,7 +515,7 @@ async fn bodies_that_do_not_fit_in_memory_together_all_come_in() {
         })
         .collect();
     for task in tasks {
-        let message = tokio::time::timeout(60 * TICK, task).await.expect("a deadlock").unwrap().unwrap();
+        let message = tokio::time::timeout(Duration::from_secs(60), task).await.expect("a deadlock").unwrap().unwrap();
         assert_eq!(message.body.len(), 90_000);
     }
 }
@@ -517,10 +528,10 @@ async fn a_dropped_fetch_gives_its_turn_back() {
     })
     .await;
     let limits = HostLimits { concurrency: 1, rate: None };
-    let options = FetchOptions { host_limits: limits, first_byte_timeout: 100 * TICK, ..options() };
+    let options = FetchOptions { host_limits: limits, ..options() };
     let fetch = fetch(options);
-    tokio::time::timeout(TICK / 4, process(&fetch, &server.url("/stall"))).await.unwrap_err();
-    tokio::time::timeout(5 * TICK, process(&fetch, &server.url("/"))).await.expect("no turn left").unwrap();
+    tokio::time::timeout(TICK, process(&fetch, &server.url("/stall"))).await.unwrap_err();
+    tokio::time::timeout(10 * TICK, process(&fetch, &server.url("/"))).await.expect("no turn left").unwrap();
 }
 
 #[tokio::test]
@@ -529,4 +540,17 @@ async fn a_name_that_no_header_can_carry_is_a_clear_error() {
     let error = HttpAdapter::new(&options).unwrap_err();
     assert!(matches!(&error, HttpBuildError::UserAgent(_)));
     assert!(error.to_string().contains("fetch.user_agent"), "{error}");
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_never_used() {
+    // Another test once more, in a process whose environment names a proxy that nobody answers for.
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "adapters::http::tests::a_connection_is_kept_and_used_again"]);
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+        again.env(name, "http://127.0.0.1:1");
+    }
+    let output = again.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
