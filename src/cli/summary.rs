@@ -12,7 +12,7 @@ use crate::adapters::sqlite::{OpenError, Percentiles, ReadError, SqliteReader, S
 
 /// Count stored results by outcome, faces and latency
 ///
-/// Latency is the time that a stage worked on a URL, waiting for its turn not counted; the percentiles are exact.
+/// Latency is the time that a stage worked on a URL, waiting for its turn not counted.
 #[derive(Debug, Args)]
 pub struct SummaryArgs {
     /// The result database
