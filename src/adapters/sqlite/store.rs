@@ -410,7 +410,11 @@ mod tests {
         let mut writes = tokio::task::JoinSet::new();
         for n in 0..4_000 {
             let store = stores[n as usize % stores.len()].clone();
-            writes.spawn(async move { store.write(&detected(n, "cats", vec![])).await });
+            writes.spawn(async move {
+                let row = detected(n, "cats", vec![]);
+                assert_eq!(store.settled(&row.image_id).await?, None);
+                store.write(&row).await
+            });
         }
         while let Some(written) = writes.join_next().await {
             written.unwrap().unwrap();
