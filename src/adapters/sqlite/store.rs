@@ -422,6 +422,23 @@ mod tests {
         assert_eq!(stored(&path).len(), 4_000);
     }
 
+    #[test]
+    fn stores_that_create_one_file_at_the_same_moment_all_open_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..60 {
+            let path = folder.path().join(format!("{round}.db"));
+            let start = std::sync::Barrier::new(16);
+            let open = || {
+                start.wait();
+                SqliteStore::open(&path).map(drop)
+            };
+            thread::scope(|scope| {
+                let opening: Vec<_> = (0..16).map(|_| scope.spawn(open)).collect();
+                opening.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+            });
+        }
+    }
+
     const CHILD: &str = "FACEMILL_TEST_ABORTING_STORE";
 
     /// Runs itself as a child process, which writes and then aborts without closing anything.
