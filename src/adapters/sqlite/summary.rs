@@ -171,7 +171,11 @@ mod tests {
         let path = folder.path().join("x.db");
         let store = SqliteStore::open(&path).unwrap();
         for n in 1..=100 {
-            let faces = if n % 2 == 0 { vec![face(1.0), face(2.0)] } else { vec![] };
+            let faces = match n % 4 {
+                0 => vec![face(1.0)],
+                2 => vec![face(1.0); 3],
+                _ => vec![],
+            };
             store.write(&detected(n, "cats", faces)).await.unwrap();
         }
         for n in 101..=103 {
