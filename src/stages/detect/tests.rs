@@ -6,9 +6,11 @@ use crate::domain::{Facts, Reason, Timestamp};
 /// Says the same at every picture: one face of one stride at the given position of the finest level.
 struct OneFace {
     position: usize,
-    /// The inputs it saw: width, height, and the values.
-    seen: Arc<Mutex<Vec<(usize, usize, Vec<f32>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
+
+/// An input: width, height, and the values.
+type Seen = (usize, usize, Vec<f32>);
 
 impl FaceModel for OneFace {
     fn run<T>(&mut self, input: &Tensor, read: impl FnOnce(&Outputs<'_>) -> T) -> Result<T, ModelError> {
