@@ -103,6 +103,8 @@ async fn a_frame_that_is_not_what_its_facts_say_is_our_own_fault() {
     for message in [
         message(None, vec![0; 12]),
         message(Some(picture((64, 48), (64, 48))), vec![0; 64 * 48 * 3 - 1]),
+        message(Some(picture((640, 64), (640, 64))), vec![0; 640 * 64 * 3 - 1]),
+        message(Some(picture((640, 64), (640, 64))), vec![0; 640 * 65 * 3]),
         message(Some(picture((64, 48), (0, 0))), vec![]),
         message(Some(picture((u32::MAX, u32::MAX), (u32::MAX, u32::MAX))), vec![0; 3]),
         message(Some(jpeg), b"no JPEG".to_vec()),
