@@ -1,4 +1,4 @@
-"""Takes single files out of downloaded archives: extract.py ARCHIVES_FOLDER TARGET_FOLDER FILE...
+"""Takes single files out of downloaded archives: extract.py MACHINE ARCHIVES_FOLDER TARGET_FOLDER FILE...
 
 Each FILE is one of the names below. It is written under a temporary name and renamed, so that a target file
 is whole or not there. Links and paths inside an archive are never followed.
@@ -28,10 +28,10 @@ def read(archive, member):
         return opened.extractfile(member).read()
 
 
-def main(archives, target, files):
+def main(machine, archives, target, files):
     for file in files:
         pattern, member = MEMBERS[file]
-        archive = next(Path(archives).glob(pattern.format(machine=os.uname().machine)))
+        archive = next(Path(archives).glob(pattern.format(machine=machine)))
         path = Path(target, file)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -43,4 +43,4 @@ def main(archives, target, files):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

@@ -54,7 +54,7 @@ if ! download --no-index >/dev/null 2>&1; then
   No network? Set PIP_INDEX_URL to a mirror, or copy the folder $archives from a machine that has it.
   A hash that does not match? Then the archive is not the pinned one: do not use it, and report it."
 fi
-python3 "$root/scripts/extract.py" "$archives" "$target" "${files[@]}"
+python3 "$root/scripts/extract.py" "$machine" "$archives" "$target" "${files[@]}"
 
 mapfile -t files < <(wrong)
 if [ ${#files[@]} -ne 0 ]; then
