@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `facemill` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    facemill::cli::main()
+}

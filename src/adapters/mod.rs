@@ -1,5 +1,6 @@
 //! One foreign system each. A vendor's type never leaves its adapter, and no adapter knows another.
 
+pub mod annotate;
 pub mod http;
 pub mod memory;
 pub mod onnx;

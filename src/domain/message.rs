@@ -30,7 +30,7 @@ pub struct Facts {
     pub submitted_at: Timestamp,
     /// W3C Trace Context, if the submitter sent one.
     pub traceparent: Option<String>,
-    /// How often the stages so far tried in all.
+    /// Tries so far: one, and one more for every time that a stage tried again.
     pub attempts: u32,
     /// Set by fetch.
     pub fetched: Option<Fetched>,
@@ -82,7 +82,7 @@ pub enum FrameFormat {
     Jpeg,
 }
 
-/// How long each stage worked on the URL, waiting for its turn not counted.
+/// How long each stage held the URL in its last attempt, waiting for a thread or a connection included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timings {
     /// Microseconds in fetch.
@@ -121,7 +121,7 @@ impl Facts {
             job: job.into(),
             submitted_at,
             traceparent: None,
-            attempts: 0,
+            attempts: 1,
             fetched: None,
             picture: None,
             timings: Timings::default(),
@@ -190,7 +190,7 @@ impl Message {
         let submitted_at = headers.timestamp(header::SUBMITTED_AT)?.unwrap_or(received_at);
         let mut facts = Facts::submitted(&url, job, submitted_at);
         facts.traceparent = headers.text(header::TRACEPARENT)?;
-        facts.attempts = headers.parse(header::ATTEMPTS, "a count")?.unwrap_or(0);
+        facts.attempts = headers.parse(header::ATTEMPTS, "a count")?.unwrap_or(1);
         Ok(Message { facts, body: Bytes::new() })
     }
 
@@ -219,7 +219,7 @@ impl Message {
         let submitted_at = headers.required(header::SUBMITTED_AT, headers.timestamp(header::SUBMITTED_AT)?)?;
         let facts = Facts {
             traceparent: headers.text(header::TRACEPARENT)?,
-            attempts: headers.parse(header::ATTEMPTS, "a count")?.unwrap_or(0),
+            attempts: headers.parse(header::ATTEMPTS, "a count")?.unwrap_or(1),
             fetched: headers.fetched()?,
             picture: headers.picture()?,
             timings: Timings {

@@ -19,7 +19,7 @@ pub struct ResultRow {
     /// The failure in one line for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// How often the stages tried in all.
+    /// One, and one more for every time that a stage tried again.
     pub attempts: u32,
     /// The last HTTP status, where a response came.
     #[serde(default, skip_serializing_if = "Option::is_none")]

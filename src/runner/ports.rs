@@ -86,7 +86,7 @@ pub trait Commit: Send + Sync {
 #[async_trait]
 pub trait Publish: Send + Sync {
     /// Resolves when the record is durable there. Waits while the topic has no room.
-    async fn publish(&self, record: Record) -> Result<(), PortError>;
+    async fn publish(&self, record: &Record) -> Result<(), PortError>;
 }
 
 /// The result store.

@@ -5,6 +5,8 @@
 pub mod detect;
 pub mod fetch;
 pub mod preprocess;
+mod resize;
+mod workers;
 
 use std::future::Future;
 
@@ -29,7 +31,7 @@ pub trait Stage: Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// The message for the next stage.
-    HandOver(Message),
+    HandOver(Box<Message>),
     /// The faces in pixels of the original picture, best score first: the end of the pipeline.
     Detected(Vec<Face>),
 }

@@ -1,1 +1,220 @@
-//! ONNX Runtime.
+//! ONNX Runtime, loaded as a shared library when the program starts.
+
+mod graph;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use ort::{environment::Environment, session::Session, value::TensorRef};
+use sha2::{Digest, Sha256};
+
+use self::graph::GraphError;
+use crate::{
+    domain::Model,
+    stages::detect::{FaceModel, Level, ModelError, Outputs, SIDE_STEP, STRIDES, Tensor},
+};
+
+/// The name of YuNet's input.
+const INPUT: &str = "input";
+
+/// Where the runtime and the model are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelSource {
+    /// ONNX Runtime's shared library (setting `detect.runtime_library`).
+    pub runtime_library: PathBuf,
+    /// The model file (setting `detect.model`).
+    pub model: PathBuf,
+    /// The SHA-256 that the file must have, in hexadecimal (setting `detect.model_sha256`); none accepts any.
+    pub sha256: Option<String>,
+}
+
+/// Why there is no model.
+#[derive(Debug, thiserror::Error)]
+pub enum OnnxError {
+    /// The shared library does not load.
+    #[error(
+        "cannot load ONNX Runtime from {}: {detail}; `make assets` fetches it, detect.runtime_library says where it is",
+        .path.display()
+    )]
+    Library {
+        /// The library.
+        path: PathBuf,
+        /// What the loader says.
+        detail: String,
+    },
+    /// A process can load the runtime once.
+    #[error("ONNX Runtime is loaded already, from {}; detect.runtime_library cannot be {} as well", .loaded.display(), .wanted.display())]
+    SecondLibrary {
+        /// The one in use.
+        loaded: PathBuf,
+        /// The other one.
+        wanted: PathBuf,
+    },
+    /// The model file cannot be read.
+    #[error("cannot read the model {}: {detail}; `make assets` fetches it, detect.model says where it is", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        detail: String,
+    },
+    /// The model file is another one.
+    #[error(
+        "the model {} has the SHA-256 {found}, expected {expected}; `make assets` fetches the right one, or set detect.model_sha256",
+        .path.display()
+    )]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// Its sum.
+        found: String,
+        /// The expected sum.
+        expected: String,
+    },
+    /// The file is no YuNet model.
+    #[error("the model {} cannot be used: {detail}; detect.model must be a YuNet model in ONNX form", .path.display())]
+    WrongModel {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+/// A checked model with its sessions, ready for [`crate::stages::detect::Detect::new`].
+pub struct OnnxModel {
+    /// Name and content, as they stand in result rows.
+    pub identity: Model,
+    /// One for each thread.
+    pub sessions: Vec<YunetSession>,
+}
+
+impl OnnxModel {
+    /// Loads the runtime (once a process) and the model, and opens one session for each thread.
+    ///
+    /// # Errors
+    /// See [`OnnxError`]; each says what to do.
+    pub fn load(source: &ModelSource, sessions: usize) -> Result<Self, OnnxError> {
+        let path = &source.model;
+        let file = std::fs::read(path)
+            .map_err(|error| OnnxError::Unreadable { path: path.clone(), detail: error.to_string() })?;
+        let sha256 = hex(&Sha256::digest(&file));
+        if let Some(expected) = source.sha256.as_deref().filter(|expected| !expected.eq_ignore_ascii_case(&sha256)) {
+            return Err(OnnxError::Checksum { path: path.clone(), found: sha256, expected: expected.to_owned() });
+        }
+        let wrong = |detail: String| OnnxError::WrongModel { path: path.clone(), detail };
+        let graph = graph::with_free_sizes(&file, INPUT).map_err(|error: GraphError| wrong(error.to_string()))?;
+        let environment = environment(&source.runtime_library)?;
+        let sessions = (0..sessions)
+            .map(|_| YunetSession::open(&environment, &graph))
+            .collect::<Result<_, _>>()
+            .map_err(|error| wrong(error.0))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(OnnxModel { identity: Model { name, sha256 }, sessions })
+    }
+}
+
+/// The process's one environment. The runtime can neither be unloaded nor started a second time.
+fn environment(library: &Path) -> Result<Environment, OnnxError> {
+    static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+    let failed = |detail: String| OnnxError::Library { path: library.to_owned(), detail };
+    // The loader would look for a relative path beside the program.
+    let path = std::fs::canonicalize(library).map_err(|error| failed(error.to_string()))?;
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((loaded, environment)) = loaded.as_ref() {
+        return match *loaded == path {
+            true => Ok(environment.clone()),
+            false => Err(OnnxError::SecondLibrary { loaded: loaded.clone(), wanted: path }),
+        };
+    }
+    let builder = ort::init_from(&path).map_err(|error| failed(error.to_string()))?;
+    let environment = builder.with_name("facemill").build().map_err(|error| failed(error.to_string()))?;
+    *loaded = Some((path, environment.clone()));
+    Ok(environment)
+}
+
+/// One session of YuNet on the CPU, one thread.
+pub struct YunetSession(Session);
+
+/// The outputs of one level.
+struct LevelNames {
+    class: &'static str,
+    objectness: &'static str,
+    boxes: &'static str,
+    landmarks: &'static str,
+}
+
+/// In the order of [`STRIDES`].
+const LEVELS: [LevelNames; STRIDES.len()] = [
+    LevelNames { class: "cls_8", objectness: "obj_8", boxes: "bbox_8", landmarks: "kps_8" },
+    LevelNames { class: "cls_16", objectness: "obj_16", boxes: "bbox_16", landmarks: "kps_16" },
+    LevelNames { class: "cls_32", objectness: "obj_32", boxes: "bbox_32", landmarks: "kps_32" },
+];
+
+impl YunetSession {
+    fn open(environment: &Environment, graph: &[u8]) -> Result<Self, ModelError> {
+        let session = Self::session(environment, graph).map_err(|error| ModelError(error.to_string()))?;
+        let has = |wanted: &str| session.outputs().iter().any(|output| output.name() == wanted);
+        let names = LEVELS.iter().flat_map(|level| [level.class, level.objectness, level.boxes, level.landmarks]);
+        let missing: Vec<&str> = names.filter(|name| !has(name)).collect();
+        if !missing.is_empty() {
+            return Err(ModelError(format!("it has no output {}", missing.join(", "))));
+        }
+        // Sizes that do not fit show when it runs: once here and not at every picture.
+        let mut session = YunetSession(session);
+        session.run(&Tensor::black(SIDE_STEP, 2 * SIDE_STEP), |_| ())?;
+        Ok(session)
+    }
+
+    /// Parallelism is one picture a thread: threads inside one would wait for each other.
+    fn session(environment: &Environment, graph: &[u8]) -> ort::Result<Session> {
+        Session::builder(environment)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?
+            .commit_from_memory(graph)
+    }
+}
+
+impl FaceModel for YunetSession {
+    fn run<T>(&mut self, input: &Tensor, read: impl FnOnce(&Outputs<'_>) -> T) -> Result<T, ModelError> {
+        let failed = |error: ort::Error| ModelError(error.to_string());
+        let shape = [1, 3, input.height(), input.width()];
+        let tensor = TensorRef::from_array_view((shape, input.values())).map_err(failed)?;
+        let answers = self.0.run(ort::inputs![INPUT => tensor]).map_err(failed)?;
+        let values = |name: &str| {
+            let answer = answers.get(name).ok_or_else(|| ModelError(format!("no output {name}")))?;
+            answer.try_extract_tensor::<f32>().map(|(_, values)| values).map_err(failed)
+        };
+        let mut outputs = Outputs::default();
+        for ((level, names), stride) in outputs.iter_mut().zip(&LEVELS).zip(STRIDES) {
+            let positions = (input.width() / stride) * (input.height() / stride);
+            let sized = |name: &str, each: usize| match values(name)? {
+                found if found.len() == positions * each => Ok(found),
+                found => Err(ModelError(format!("{} values in {name}, not {}", found.len(), positions * each))),
+            };
+            *level = Level {
+                class: sized(names.class, 1)?,
+                objectness: sized(names.objectness, 1)?,
+                boxes: sized(names.boxes, 4)?,
+                landmarks: sized(names.landmarks, 10)?,
+            };
+        }
+        Ok(read(&outputs))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests;

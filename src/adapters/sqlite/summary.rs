@@ -1,0 +1,196 @@
+//! What all the rows come to.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, named_params};
+use serde::Serialize;
+
+use super::{error::ReadError, reader::SqliteReader, schema::reason};
+use crate::domain::{Reason, StageName, Timestamp};
+
+/// Totals over the rows of one job, or of all.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Summary {
+    /// The job, or nothing for all of them.
+    pub job: Option<String>,
+    /// Rows.
+    pub total: u64,
+    /// Rows by status.
+    pub by_status: StatusCounts,
+    /// Failed rows by reason; a reason that did not occur is left out.
+    pub by_reason: BTreeMap<Reason, u64>,
+    /// Rows with at least one face.
+    pub pictures_with_faces: u64,
+    /// Faces in all rows.
+    pub faces: u64,
+    /// How long the stages took, waiting for their turn not counted.
+    pub latency_ms: LatencyByStage,
+    /// The earliest time at which an outcome was known.
+    pub first_finished_at: Option<Timestamp>,
+    /// The latest time at which an outcome was known.
+    pub last_finished_at: Option<Timestamp>,
+}
+
+/// Rows by status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct StatusCounts {
+    /// The detector ran.
+    pub detected: u64,
+    /// It did not come to that.
+    pub failed: u64,
+}
+
+/// Latencies of each stage; nothing for a stage that no URL reached.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct LatencyByStage {
+    /// URL in, bytes out.
+    pub fetch: Option<Percentiles>,
+    /// Bytes in, frame out.
+    pub preprocess: Option<Percentiles>,
+    /// Frame in, faces out.
+    pub detect: Option<Percentiles>,
+}
+
+/// Exact percentiles in milliseconds, by nearest rank.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// Half of the values are at most this.
+    pub p50: f64,
+    /// 95 in 100 values are at most this.
+    pub p95: f64,
+    /// 99 in 100 values are at most this.
+    pub p99: f64,
+    /// The largest value.
+    pub max: f64,
+}
+
+impl SqliteReader {
+    /// Sums up the rows that `job` asked for, or all rows, as the database is at this moment.
+    ///
+    /// # Errors
+    /// When no row belongs to the job, or reading fails.
+    pub fn summary(&self, job: Option<&str>) -> Result<Summary, ReadError> {
+        self.check_job(job)?;
+        // One transaction, so that all the figures are of one moment. It only reads: dropping it ends it.
+        let snapshot = self.connection.unchecked_transaction().map_err(|error| self.failed(error))?;
+        let mut summary = totals(&snapshot, job).map_err(|error| self.failed(error))?;
+        let percentiles = |stage| percentiles(&snapshot, job, stage).map_err(|error| self.failed(error));
+        summary.latency_ms = LatencyByStage {
+            fetch: percentiles(StageName::Fetch)?,
+            preprocess: percentiles(StageName::Preprocess)?,
+            detect: percentiles(StageName::Detect)?,
+        };
+        Ok(summary)
+    }
+}
+
+/// The rows of `job`, or all, for a query's FROM. The one parameter is the job.
+fn source(job: Option<&str>) -> &'static str {
+    match job {
+        None => "(SELECT * FROM results WHERE :job IS NULL)",
+        Some(_) => "(SELECT results.* FROM jobs JOIN results USING (image_id) WHERE jobs.job = :job)",
+    }
+}
+
+fn totals(connection: &Connection, job: Option<&str>) -> rusqlite::Result<Summary> {
+    let mut summary = Summary { job: job.map(str::to_owned), ..Summary::default() };
+    let mut statement = connection.prepare(&format!("SELECT reason, faces_count, finished_at FROM {}", source(job)))?;
+    let mut rows = statement.query(named_params! { ":job": job })?;
+    while let Some(row) = rows.next()? {
+        summary.total += 1;
+        match reason(row, 0)? {
+            None => summary.by_status.detected += 1,
+            Some(reason) => {
+                summary.by_status.failed += 1;
+                *summary.by_reason.entry(reason).or_default() += 1;
+            }
+        }
+        let faces: u32 = row.get(1)?;
+        summary.faces += u64::from(faces);
+        summary.pictures_with_faces += u64::from(faces > 0);
+        let finished_at = Timestamp::from_micros(row.get(2)?);
+        summary.first_finished_at = Some(summary.first_finished_at.map_or(finished_at, |first| first.min(finished_at)));
+        summary.last_finished_at = summary.last_finished_at.max(Some(finished_at));
+    }
+    Ok(summary)
+}
+
+/// Steps through one stage's times in order and takes those at the ranks. SQLite sorts beyond its cache on
+/// disk, so that memory is flat and the figures are exact.
+fn percentiles(connection: &Connection, job: Option<&str>, stage: StageName) -> rusqlite::Result<Option<Percentiles>> {
+    let column = match stage {
+        StageName::Fetch => "fetch_us",
+        StageName::Preprocess => "preprocess_us",
+        StageName::Detect => "detect_us",
+    };
+    let source = source(job);
+    let count = format!("SELECT count({column}) FROM {source}");
+    let count: i64 = connection.query_row(&count, named_params! { ":job": job }, |row| row.get(0))?;
+    let sorted = format!("SELECT {column} FROM {source} WHERE {column} IS NOT NULL ORDER BY {column}");
+    let mut statement = connection.prepare(&sorted)?;
+    let mut rows = statement.query(named_params! { ":job": job })?;
+    let ranks = [50, 95, 99, 100].map(|percent| (count * percent + 99) / 100);
+    let mut values = [0.0; 4];
+    let mut rank = 0;
+    while let Some(row) = rows.next()? {
+        rank += 1;
+        let micros: f64 = row.get(0)?;
+        for (value, _) in values.iter_mut().zip(ranks).filter(|(_, wanted)| *wanted == rank) {
+            *value = micros / 1000.0;
+        }
+    }
+    let [p50, p95, p99, max] = values;
+    Ok((count > 0).then_some(Percentiles { p50, p95, p99, max }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        adapters::sqlite::{SqliteStore, fixtures::*},
+        runner::ports::ResultStore,
+    };
+
+    #[tokio::test]
+    async fn summary_counts_every_row_and_its_percentiles_are_exact() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let store = SqliteStore::open(&path).unwrap();
+        for n in 1..=100 {
+            let faces = if n % 2 == 0 { vec![face(1.0), face(2.0)] } else { vec![] };
+            store.write(&detected(n, "cats", faces)).await.unwrap();
+        }
+        for n in 101..=103 {
+            store.write(&failed(n, "dogs", Reason::NotAnImage)).await.unwrap();
+        }
+        store.write(&failed(104, "dogs", Reason::DnsFailed)).await.unwrap();
+        let joined = detected(7, "cats", vec![]).image_id;
+        store.join("dogs", &joined).await.unwrap();
+
+        let reader = SqliteReader::open(&path).unwrap();
+        let cats = reader.summary(Some("cats")).unwrap();
+        assert_eq!((cats.total, cats.by_status.detected, cats.by_status.failed), (100, 100, 0));
+        assert_eq!((cats.pictures_with_faces, cats.faces), (50, 100));
+        assert_eq!(cats.latency_ms.fetch, Some(Percentiles { p50: 50.0, p95: 95.0, p99: 99.0, max: 100.0 }));
+        assert_eq!(cats.latency_ms.detect, Some(Percentiles { p50: 0.5, p95: 0.95, p99: 0.99, max: 1.0 }));
+
+        let dogs = reader.summary(Some("dogs")).unwrap();
+        assert_eq!((dogs.total, dogs.by_status.detected, dogs.by_status.failed), (5, 1, 4));
+        assert_eq!(dogs.by_reason, BTreeMap::from([(Reason::NotAnImage, 3), (Reason::DnsFailed, 1)]));
+        assert_eq!(dogs.latency_ms.preprocess, Some(Percentiles { p50: 0.7, p95: 0.7, p99: 0.7, max: 0.7 }));
+        assert_eq!(dogs.latency_ms.fetch.map(|fetch| (fetch.p50, fetch.max)), Some((102.0, 104.0)));
+
+        let all = reader.summary(None).unwrap();
+        assert_eq!((all.job, all.total), (None, 104), "a row that two jobs share counts once");
+        assert!(all.first_finished_at.is_some() && all.first_finished_at <= all.last_finished_at);
+        assert!(matches!(reader.summary(Some("cows")), Err(ReadError::UnknownJob { .. })));
+    }
+
+    #[test]
+    fn summary_of_nothing_is_all_zero() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        SqliteStore::open(&path).unwrap().close().unwrap();
+        assert_eq!(SqliteReader::open(&path).unwrap().summary(None).unwrap(), Summary::default());
+    }
+}

@@ -1,0 +1,392 @@
+//! `facemill export`: stored results as JSON Lines, CSV or Parquet.
+
+mod csv;
+mod jsonl;
+mod parquet;
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+
+use self::{csv::CsvRows, jsonl::JsonLines, parquet::ParquetRows};
+use crate::{
+    adapters::sqlite::{OpenError, ReadError, SqliteReader},
+    domain::{ResultRow, Status},
+};
+
+/// Bytes that are collected before they are written.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Write stored results as JSON Lines, CSV or Parquet
+///
+/// Rows come in the order of their image ids and are streamed: memory does not grow with their number. A run
+/// that writes to the database at the same time is not disturbed; the export shows the moment at which it began.
+///
+/// One line of JSON Lines is one object by schemas/result.schema.json. CSV has the same fields in flat columns,
+/// the faces as JSON in one of them. Parquet keeps the nested form, with real timestamps.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The result database
+    #[arg(long, value_name = "PATH", default_value = "facemill.db")]
+    pub db: PathBuf,
+    /// Only what this job asked for
+    #[arg(long, value_name = "NAME")]
+    pub job: Option<String>,
+    /// Only results that ended so
+    #[arg(long, value_enum, value_name = "STATUS")]
+    pub status: Option<StatusFilter>,
+    /// How to write them
+    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+    pub format: Format,
+    /// Where to write them; - is standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+}
+
+/// The values of `--status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StatusFilter {
+    /// The detector ran, whether it found faces or not
+    Detected,
+    /// It did not come to that
+    Failed,
+}
+
+impl From<StatusFilter> for Status {
+    fn from(filter: StatusFilter) -> Self {
+        match filter {
+            StatusFilter::Detected => Status::Detected,
+            StatusFilter::Failed => Status::Failed,
+        }
+    }
+}
+
+/// The values of `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object a line
+    Jsonl,
+    /// Comma-separated values with a header line (RFC 4180)
+    Csv,
+    /// Apache Parquet, compressed with zstd
+    Parquet,
+}
+
+/// Why an export came to nothing, or to a part only.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Parquet is no text.
+    #[error("Parquet is binary and standard output is a terminal: give --output FILE, or pipe it somewhere")]
+    Terminal,
+    /// The output would destroy what is read.
+    #[error("{}: this is the database itself: give --output another file", .0.display())]
+    OutputIsDatabase(PathBuf),
+    /// The output cannot be created.
+    #[error("{}: cannot create the file ({cause}): check its folder, or give --output another file", path.display())]
+    Create {
+        /// The output.
+        path: PathBuf,
+        /// What the system answered.
+        cause: io::Error,
+    },
+    /// The output cannot be written to the end.
+    #[error("{}: the export is not complete ({cause}): free space or give --output another file, and export again", output.display())]
+    Write {
+        /// The output.
+        output: PathBuf,
+        /// What the system or the encoder answered.
+        cause: io::Error,
+    },
+}
+
+/// One format's way to write rows.
+trait RowWriter {
+    /// Writes one row, now or with later ones.
+    fn row(&mut self, row: ResultRow) -> io::Result<()>;
+
+    /// Writes what is left; without it the output is not complete.
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the database cannot be read or the output cannot be written.
+pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
+    // Opened first: an export that cannot begin must not empty the file of an earlier one.
+    let reader = SqliteReader::open(&args.db)?;
+    let output: Box<dyn Write + Send> = if args.output == Path::new("-") {
+        if args.format == Format::Parquet && io::stdout().is_terminal() {
+            return Err(ExportError::Terminal);
+        }
+        Box::new(io::stdout())
+    } else {
+        Box::new(create(&args.output, &args.db)?)
+    };
+    export(&reader, args, BufWriter::with_capacity(BUFFER_BYTES, output))
+}
+
+fn create(output: &Path, db: &Path) -> Result<File, ExportError> {
+    if let (Ok(output_file), Ok(db_file)) = (fs::canonicalize(output), fs::canonicalize(db))
+        && output_file == db_file
+    {
+        return Err(ExportError::OutputIsDatabase(output.to_owned()));
+    }
+    File::create(output).map_err(|cause| ExportError::Create { path: output.to_owned(), cause })
+}
+
+/// Writes the rows that `args` asks for. Whoever closes the pipe early (`| head`) has what he wanted: no error.
+fn export<W: Write + Send>(reader: &SqliteReader, args: &ExportArgs, output: W) -> Result<(), ExportError> {
+    let failed = |cause| ExportError::Write { output: args.output.clone(), cause };
+    let write_rows = || {
+        let mut writer: Box<dyn RowWriter + '_> = match args.format {
+            Format::Jsonl => Box::new(JsonLines::new(output)),
+            Format::Csv => Box::new(CsvRows::new(output).map_err(failed)?),
+            Format::Parquet => Box::new(ParquetRows::new(output).map_err(failed)?),
+        };
+        reader.rows(args.job.as_deref(), args.status.map(Status::from), |row| writer.row(row).map_err(failed))?;
+        writer.finish().map_err(failed)
+    };
+    match write_rows() {
+        Err(ExportError::Write { cause, .. }) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::parquet::{
+        arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+        file::metadata::ParquetMetaData,
+    };
+    use bytes::Bytes;
+    use clap::Parser;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        adapters::sqlite::{SqliteStore, fixtures::*},
+        domain::{Point, Reason},
+        runner::ports::ResultStore,
+    };
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        export: ExportArgs,
+    }
+
+    fn args(line: &str) -> ExportArgs {
+        CommandLine::try_parse_from(format!("export {line}").split_whitespace()).unwrap().export
+    }
+
+    /// A database of these rows, which holds the last of them for a second job "dogs" too.
+    fn stored(rows: &[ResultRow]) -> (TempDir, SqliteReader) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let store = SqliteStore::open(&path).unwrap();
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+            for row in rows {
+                store.write(row).await.unwrap();
+            }
+            if let Some(row) = rows.last() {
+                store.join("dogs", &row.image_id).await.unwrap();
+            }
+        });
+        store.close().unwrap();
+        let reader = SqliteReader::open(&path).unwrap();
+        (folder, reader)
+    }
+
+    /// Detected and failed rows, in the order of an export.
+    fn mixed() -> Vec<ResultRow> {
+        let mut rows: Vec<_> = (0..50).map(|n| detected(n, "cats", vec![face(-0.1); n as usize % 4])).collect();
+        rows.extend((50..60).map(|n| failed(n, "cats", Reason::HttpClientError)));
+        rows.sort_by_key(|row| row.image_id);
+        rows
+    }
+
+    fn exported(reader: &SqliteReader, line: &str) -> Vec<u8> {
+        let mut output = Vec::new();
+        export(reader, &args(line), &mut output).unwrap();
+        output
+    }
+
+    fn lines(text: &[u8]) -> Vec<ResultRow> {
+        std::str::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn json_lines_are_the_rows_in_the_order_of_their_ids() {
+        let rows = mixed();
+        let (_folder, reader) = stored(&rows);
+        assert_eq!(lines(&exported(&reader, "")), rows);
+    }
+
+    #[test]
+    fn filters_select_by_job_and_status() {
+        let rows = mixed();
+        let (_folder, reader) = stored(&rows);
+        let failed = lines(&exported(&reader, "--status failed"));
+        assert_eq!(failed.len(), 10);
+        assert!(failed.iter().all(|row| row.status == Status::Failed));
+        assert_eq!(lines(&exported(&reader, "--status detected --job cats")).len(), 50);
+        let dogs = lines(&exported(&reader, "--job dogs"));
+        assert_eq!(dogs, [ResultRow { job: "dogs".into(), ..rows.last().unwrap().clone() }]);
+        let unknown = export(&reader, &args("--job cows"), io::sink()).unwrap_err();
+        assert!(matches!(unknown, ExportError::Read(ReadError::UnknownJob { .. })), "{unknown:?}");
+    }
+
+    #[test]
+    fn csv_quotes_what_would_break_it_and_reads_back() {
+        let mut odd = failed(1, "cats, \"dogs\"\nand\r\nmore", Reason::InvalidUrl);
+        odd.url = "no url, \"at all\"\n".into();
+        let with_faces = detected(2, "cats", vec![face(1.0), face(2.0)]);
+        let mut rows = [odd, with_faces];
+        rows.sort_by_key(|row| row.image_id);
+        let (_folder, reader) = stored(&rows);
+        let output = exported(&reader, "--format csv");
+        let mut records = ::csv::Reader::from_reader(output.as_slice());
+        let columns: Vec<String> = records.headers().unwrap().iter().map(str::to_owned).collect();
+        let mut count = 0;
+        for (record, row) in records.records().zip(&rows) {
+            let record = record.unwrap();
+            let cell = |name: &str| &record[columns.iter().position(|column| column == name).unwrap()];
+            assert_eq!((cell("url"), cell("job")), (row.url.as_str(), row.job.as_str()));
+            assert_eq!(cell("reason"), row.reason.map_or("", Reason::as_str));
+            assert_eq!(cell("faces_count"), row.faces.len().to_string());
+            assert_eq!(serde_json::from_str::<Vec<crate::domain::Face>>(cell("faces")).unwrap(), row.faces);
+            assert_eq!(cell("finished_at"), row.timestamps.finished_at.to_string());
+            count += 1;
+        }
+        assert_eq!(count, 2);
+    }
+
+    #[test]
+    fn an_export_of_nothing_is_still_of_its_format() {
+        let (_folder, reader) = stored(&[]);
+        assert_eq!(exported(&reader, ""), b"");
+        assert!(exported(&reader, "--format csv").starts_with(b"url,image_id,job,"));
+        let (metadata, rows) = read_parquet(exported(&reader, "--format parquet"));
+        assert_eq!((metadata.file_metadata().num_rows(), rows), (0, vec![]));
+    }
+
+    fn read_parquet(file: Vec<u8>) -> (ParquetMetaData, Vec<ResultRow>) {
+        // The Arrow of these tests knows zones by their offset only.
+        let options = ArrowReaderOptions::new().with_schema(parquet::schema());
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(Bytes::from(file), options).unwrap();
+        let metadata = builder.metadata().as_ref().clone();
+        let mut text = arrow_json::LineDelimitedWriter::new(Vec::new());
+        for batch in builder.build().unwrap() {
+            text.write(&batch.unwrap()).unwrap();
+        }
+        text.finish().unwrap();
+        (metadata, lines(&text.into_inner()))
+    }
+
+    #[test]
+    fn parquet_holds_the_same_rows_nested_and_typed() {
+        let rows = mixed();
+        let (_folder, reader) = stored(&rows);
+        let (metadata, read) = read_parquet(exported(&reader, "--format parquet"));
+        assert_eq!(read, rows);
+        let schema = metadata.file_metadata().schema_descr();
+        let column = schema.columns().iter().find(|column| column.path().string() == "timestamps.finished_at").unwrap();
+        let logical = format!("{:?}", column.logical_type_ref());
+        assert!(logical.contains("is_adjusted_to_u_t_c: true") && logical.contains("MICROS"), "{logical}");
+    }
+
+    #[test]
+    fn parquet_row_groups_are_cut_before_they_fill_the_memory() {
+        let mut file = Vec::new();
+        let mut writer = Box::new(ParquetRows::new(&mut file).unwrap());
+        // 1,000 faces a row with numbers that do not compress.
+        let random_face = |_| {
+            let mut face = face(fastrand::f32());
+            face.landmarks = face.landmarks.map(|_| Point { x: fastrand::f32(), y: fastrand::f32() });
+            face
+        };
+        let row = detected(1, "cats", (0..1_000).map(random_face).collect());
+        for _ in 0..2_500 {
+            writer.row(row.clone()).unwrap();
+        }
+        writer.finish().unwrap();
+        let metadata = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file)).unwrap().metadata().clone();
+        let sizes: Vec<i64> = metadata.row_groups().iter().map(|group| group.total_byte_size()).collect();
+        assert!(sizes.len() > 1 && sizes.iter().all(|size| *size < 40 << 20), "{sizes:?}");
+    }
+
+    /// A pipe whose reader goes away after some bytes.
+    struct ClosedPipe(usize);
+
+    impl Write for ClosedPipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::BrokenPipe)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A disk without space.
+    struct FullDisk;
+
+    impl Write for FullDisk {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_a_quiet_end_and_a_full_disk_is_not() {
+        let (_folder, reader) = stored(&mixed());
+        for format in ["jsonl", "csv", "parquet"] {
+            let args = args(&format!("--format {format}"));
+            for bytes in [0, 5, 3_000] {
+                export(&reader, &args, ClosedPipe(bytes)).unwrap();
+            }
+            let error = export(&reader, &args, FullDisk).unwrap_err();
+            assert!(error.to_string().contains("the export is not complete"), "{format}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_written_only_when_the_database_can_be_read() {
+        let rows = mixed();
+        let (folder, _reader) = stored(&rows);
+        let (db, output) = (folder.path().join("x.db"), folder.path().join("x.jsonl"));
+        let to_file =
+            |db: &Path, output: &Path| run(&args(&format!("--db {} --output {}", db.display(), output.display())));
+        to_file(&db, &output).unwrap();
+        assert_eq!(lines(&fs::read(&output).unwrap()), rows);
+
+        assert!(matches!(to_file(&folder.path().join("no.db"), &output), Err(ExportError::Open(_))));
+        assert_eq!(lines(&fs::read(&output).unwrap()), rows, "the earlier export is still there");
+        assert!(matches!(to_file(&db, &db), Err(ExportError::OutputIsDatabase(_))));
+        assert!(matches!(to_file(&db, &folder.path().join("no/x")), Err(ExportError::Create { .. })));
+    }
+
+    #[test]
+    fn without_arguments_it_reads_facemill_db_and_writes_json_lines_to_standard_output() {
+        let args = args("");
+        assert_eq!((args.db.as_path(), args.output.as_path()), (Path::new("facemill.db"), Path::new("-")));
+        assert_eq!((args.job, args.status, args.format), (None, None, Format::Jsonl));
+        assert!(CommandLine::try_parse_from(["export", "--status", "done"]).is_err());
+    }
+}

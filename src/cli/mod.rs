@@ -1,0 +1,134 @@
+//! The command line: one file a subcommand.
+
+mod config;
+pub mod export;
+mod list;
+mod local;
+mod manual;
+mod output;
+mod progress;
+pub mod summary;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::{
+    app::AppError,
+    config::{ConfigError, Loaded},
+    telemetry::LogFilterError,
+};
+
+/// Finds faces in the pictures behind image URLs and stores what it finds
+///
+/// facemill fetches each URL, decodes the picture, runs a face detector and writes one row for every URL:
+/// the faces with their boxes and landmarks in pixels of the original picture, or a typed reason why there
+/// are none to be had. Nothing is done twice: the same command again goes on where it stopped.
+#[derive(Debug, Parser)]
+#[command(name = "facemill", version, after_long_help = EXAMPLES, infer_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  facemill local https://example.org/a.jpg          one picture, into ./facemill.db
+  facemill local urls.txt.gz --job june             a list of URLs, one a line
+  zcat urls.gz | facemill local - --annotate out    from a pipe, with drawn pictures
+  facemill local urls.txt --retry failed            what failed, once more
+  facemill summary --job june                       how it went
+  facemill export --status detected > faces.jsonl   what was found
+  sqlite3 facemill.db 'SELECT * FROM faces'         the same, by SQL
+
+Exit codes:
+  0    every URL has its outcome (a 404 is an outcome)
+  1    facemill could not do its work; the message says why and what to do
+  2    wrong use: an unknown option, setting or file
+  130, 143   ended by Ctrl-C or SIGTERM before every URL had its outcome";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Local(local::LocalArgs),
+    Export(export::ExportArgs),
+    Summary(summary::SummaryArgs),
+    Config(config::ConfigCommand),
+    Completion(manual::CompletionArgs),
+    /// Print the manual page in roff form: facemill man | man -l -
+    Man,
+}
+
+/// Where settings come from.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// A TOML file with the settings that differ from the defaults
+    #[arg(long, value_name = "FILE", env = "FACEMILL_CONFIG")]
+    config: Option<PathBuf>,
+    /// One setting, stronger than file and environment; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        crate::config::load(self.config.as_deref(), std::env::vars(), &self.set)
+    }
+}
+
+/// Why a command came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    LogFilter(#[from] LogFilterError),
+    /// Wrong use that the parser of the command line cannot see.
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    List(#[from] list::ListError),
+    #[error(transparent)]
+    Store(#[from] crate::adapters::sqlite::OpenError),
+    #[error(transparent)]
+    Close(#[from] crate::runner::ports::PortError),
+    #[error(transparent)]
+    App(#[from] AppError),
+    #[error(transparent)]
+    Export(#[from] export::ExportError),
+    #[error(transparent)]
+    Summary(#[from] summary::SummaryError),
+    #[error("cannot start: {0}")]
+    Runtime(#[source] std::io::Error),
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl CliError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            CliError::Config(_) | CliError::LogFilter(_) | CliError::Usage(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs the program: parses the command line, does what it says, and gives the exit code.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Local(args) => local::run(args),
+        Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
+        Command::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
+        Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Completion(args) => manual::completion(&args).map(|()| ExitCode::SUCCESS),
+        Command::Man => manual::man_page().map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("facemill: {error}");
+        error.exit_code()
+    })
+}
+
+/// The parser, for what is made of it: completions, the manual.
+fn parser() -> clap::Command {
+    Cli::command()
+}

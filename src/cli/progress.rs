@@ -1,0 +1,129 @@
+//! How far a run is: a bar on a terminal, else a plain line now and then, both on stderr.
+
+use std::{
+    io::IsTerminal,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+
+use crate::telemetry::Metrics;
+
+/// How often a terminal's bar is drawn anew.
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// How often a plain line is written.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Shows a run's counts while it lasts.
+pub(super) struct Progress {
+    metrics: Arc<Metrics>,
+    /// Lines in all, once they are counted.
+    total: Arc<OnceLock<u64>>,
+    started: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    pub(super) fn new(metrics: Arc<Metrics>, total: Arc<OnceLock<u64>>) -> Self {
+        let bar = std::io::stderr().is_terminal().then(ProgressBar::no_length);
+        Progress { metrics, total, started: Instant::now(), bar }
+    }
+
+    /// Shows the counts until the future is dropped.
+    pub(super) async fn watch(&self) {
+        let mut ticks = tokio::time::interval(if self.bar.is_some() { REDRAW } else { PLAIN_INTERVAL });
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            self.show();
+        }
+    }
+
+    fn show(&self) {
+        let Some(bar) = &self.bar else {
+            eprintln!("facemill: {}", self.line());
+            return;
+        };
+        let template = match self.total.get() {
+            Some(total) => {
+                bar.set_length((*total).max(self.metrics.settled()));
+                "{bar:24} {percent:>3}% {msg}"
+            }
+            None => "{spinner} {msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_position(self.metrics.settled());
+        bar.set_message(self.line());
+        bar.tick();
+    }
+
+    /// Prints something else without tearing the bar.
+    pub(super) fn suspended(&self) -> impl Fn(&mut dyn FnMut()) + Clone + Send + Sync + use<> {
+        let bar = self.bar.clone();
+        move |print| match &bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Takes the bar away; the last word is the caller's.
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// The counts in one line.
+    pub(super) fn line(&self) -> String {
+        let metrics = &self.metrics;
+        let settled = metrics.settled();
+        let seconds = self.started.elapsed().as_secs_f64().max(0.001);
+        let rate = settled as f64 / seconds;
+        let of_total = self.total.get().map(|total| format!(" of {}", HumanCount(*total))).unwrap_or_default();
+        let bytes = HumanBytes((metrics.fetched_bytes.get() as f64 / seconds) as u64);
+        format!(
+            "{}{of_total} URLs: {} detected ({} faces), {} failed, {} skipped; {rate:.1} URL/s, {bytes}/s{}",
+            HumanCount(settled),
+            HumanCount(metrics.detected.get()),
+            HumanCount(metrics.faces.get()),
+            HumanCount(metrics.failed.get()),
+            HumanCount(metrics.skipped.get()),
+            self.time_left(settled, rate),
+        )
+    }
+
+    fn time_left(&self, settled: u64, rate: f64) -> String {
+        match self.total.get().and_then(|total| total.checked_sub(settled)) {
+            Some(left) if left > 0 && rate > 0.0 => {
+                let left = Duration::from_secs((left as f64 / rate).min(1e9) as u64);
+                format!("; {} left", humantime::format_duration(left))
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_counts_every_outcome_and_estimates_only_what_is_known() {
+        let metrics = Arc::new(Metrics::default());
+        metrics.detected.add(1500);
+        metrics.faces.add(7);
+        metrics.failed.add(2);
+        metrics.skipped.add(3);
+        let total = Arc::new(OnceLock::new());
+        let progress = Progress::new(metrics, Arc::clone(&total));
+        let line = progress.line();
+        assert!(line.starts_with("1,505 URLs: 1,500 detected (7 faces), 2 failed, 3 skipped; "), "{line}");
+        assert!(!line.contains("left"), "{line}");
+        total.set(10_000).unwrap();
+        assert!(progress.line().contains("1,505 of 10,000 URLs") && progress.line().ends_with("left"));
+    }
+}

@@ -1,0 +1,394 @@
+//! Settings: the embedded defaults, a file, the environment and the command line, checked.
+//!
+//! `config/default.toml` is both the default and the documentation of every key.
+
+mod settings;
+
+use std::{collections::BTreeMap, path::Path};
+
+use config::{Config, File, FileFormat, Value, ValueKind};
+
+pub use settings::*;
+
+/// The commented defaults.
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+const ENVIRONMENT_PREFIX: &str = "FACEMILL__";
+
+/// Keys below these are named by the user.
+const FREE_TABLES: &[&str] = &["fetch.host_overrides."];
+
+/// A key whose last word is one of these is never printed.
+const SECRET_WORDS: &[&str] = &["password", "secret", "token"];
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read or is no TOML.
+    #[error("cannot read the configuration {origin}: {problem}")]
+    Unreadable {
+        /// Where it stands.
+        origin: String,
+        /// What the parser said.
+        problem: String,
+    },
+    /// No such key.
+    #[error("unknown key '{key}' in {origin}{hint}; `facemill config defaults` prints every key")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        origin: String,
+        /// Perhaps what was meant.
+        hint: String,
+    },
+    /// The value is of another type, or impossible.
+    #[error("{key} = {value} in {origin}: {problem}")]
+    Invalid {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+        /// Where it stands.
+        origin: String,
+        /// What would be right.
+        problem: String,
+    },
+    /// Wrong in a way that the parser does not tie to one key.
+    #[error("the configuration is wrong: {0}")]
+    Wrong(String),
+    /// `--set` without an equals sign.
+    #[error("--set takes KEY=VALUE, not '{0}'")]
+    NotAnAssignment(String),
+}
+
+/// One source of values, by dotted key.
+struct Layer {
+    origin: String,
+    config: Config,
+    values: BTreeMap<String, Value>,
+}
+
+impl Layer {
+    fn parse(origin: impl Into<String>, toml: &str) -> Result<Self, ConfigError> {
+        let origin = origin.into();
+        let config = Config::builder().add_source(File::from_str(toml, FileFormat::Toml)).build();
+        let config =
+            config.map_err(|error| ConfigError::Unreadable { origin: origin.clone(), problem: error.to_string() })?;
+        let mut values = BTreeMap::new();
+        flatten("", &config.cache, &mut values);
+        Ok(Layer { origin, config, values })
+    }
+
+    /// One value given as text: TOML where it is, else a string.
+    fn assignment(origin: impl Into<String>, key: &str, text: &str) -> Result<Self, ConfigError> {
+        let origin = origin.into();
+        let quoted = key.split('.').map(literal_text).collect::<Vec<_>>().join(".");
+        Self::parse(&origin, &format!("{quoted} = {text}"))
+            .or_else(|_| Self::parse(&origin, &format!("{quoted} = {}", literal_text(text))))
+    }
+}
+
+/// The merged configuration: the settings, and where each value comes from.
+pub struct Loaded {
+    /// The checked settings.
+    pub settings: Settings,
+    layers: Vec<Layer>,
+}
+
+/// Merges the defaults, a file, `FACEMILL__…` variables and `--set` assignments, the later ones stronger.
+///
+/// # Errors
+/// For a file that cannot be read, an unknown key or an impossible value, naming the key and its source.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+    assignments: &[String],
+) -> Result<Loaded, ConfigError> {
+    let defaults = Layer::parse("the defaults", DEFAULTS)?;
+    let mut layers = Vec::new();
+    if let Some(path) = file {
+        let origin = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { origin: origin.clone(), problem: error.to_string() })?;
+        layers.push(Layer::parse(origin, &text)?);
+    }
+    let mut variables: Vec<_> = environment.filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
+    variables.sort();
+    for (name, value) in variables {
+        let key = name.trim_start_matches(ENVIRONMENT_PREFIX).to_lowercase().replace("__", ".");
+        layers.push(Layer::assignment(format!("the environment variable {name}"), &key, &value)?);
+    }
+    for assignment in assignments {
+        let not_one = || ConfigError::NotAnAssignment(assignment.clone());
+        let (key, value) = assignment.split_once('=').ok_or_else(not_one)?;
+        layers.push(Layer::assignment(format!("--set {assignment}"), key.trim(), value.trim())?);
+    }
+    for layer in &layers {
+        check_keys(layer, &defaults)?;
+    }
+    layers.insert(0, defaults);
+    let merged = layers.iter().fold(Config::builder(), |builder, layer| builder.add_source(layer.config.clone()));
+    let settings = merged.build().and_then(Config::try_deserialize::<Settings>);
+    let settings = settings.map_err(|error| type_error(&layers, error))?;
+    let loaded = Loaded { settings, layers };
+    loaded.check()?;
+    Ok(loaded)
+}
+
+fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
+    match &value.kind {
+        ValueKind::Table(table) => {
+            for (key, value) in table {
+                let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(&key, value, into);
+            }
+            if table.is_empty() {
+                into.insert(prefix.to_owned(), value.clone());
+            }
+        }
+        _ => drop(into.insert(prefix.to_owned(), value.clone())),
+    }
+}
+
+fn check_keys(layer: &Layer, defaults: &Layer) -> Result<(), ConfigError> {
+    for key in layer.values.keys() {
+        let known = defaults.values.contains_key(key) || FREE_TABLES.iter().any(|table| key.starts_with(table));
+        if !known {
+            // The same last word under another table, or the closest spelling there is.
+            let last = key.rsplit('.').next().unwrap_or(key);
+            let near = defaults.values.keys().find(|known| known.rsplit('.').next() == Some(last));
+            let hint = near.map(|near| format!(" (did you mean '{near}'?)")).unwrap_or_default();
+            return Err(ConfigError::UnknownKey { key: key.clone(), origin: layer.origin.clone(), hint });
+        }
+    }
+    Ok(())
+}
+
+fn type_error(layers: &[Layer], error: config::ConfigError) -> ConfigError {
+    match error {
+        config::ConfigError::At { error, key: Some(key), .. } => invalid(layers, &key, error.to_string()),
+        config::ConfigError::Type { expected, key: Some(key), .. } => {
+            invalid(layers, &key, format!("expected {expected}"))
+        }
+        other => ConfigError::Wrong(other.to_string()),
+    }
+}
+
+fn invalid(layers: &[Layer], key: &str, problem: impl Into<String>) -> ConfigError {
+    // Of an item in a list, the list.
+    let key = key.split('[').next().unwrap_or(key);
+    let found = layers.iter().rev().find_map(|layer| layer.values.get(key).map(|value| (layer, value)));
+    let (origin, value) = match found {
+        Some((layer, value)) => (layer.origin.clone(), literal(value)),
+        None => ("the configuration".to_owned(), "?".to_owned()),
+    };
+    ConfigError::Invalid { key: key.to_owned(), value, origin, problem: problem.into() }
+}
+
+impl Loaded {
+    /// Every value as TOML with its source, secrets redacted.
+    pub fn show(&self) -> String {
+        let mut effective: BTreeMap<&str, (&Value, &str)> = BTreeMap::new();
+        for layer in &self.layers {
+            effective.extend(layer.values.iter().map(|(key, value)| (key.as_str(), (value, layer.origin.as_str()))));
+        }
+        let line = |(key, (value, origin)): (&str, (&Value, &str))| {
+            let secret = SECRET_WORDS.iter().any(|word| key.ends_with(word));
+            let value = if secret { "\"***redacted***\"".to_owned() } else { literal(value) };
+            let origin = if secret { origin.split('=').next().unwrap_or(origin) } else { origin };
+            format!("{key} = {value}  # {origin}\n")
+        };
+        effective.into_iter().map(line).collect()
+    }
+
+    /// What no type can say.
+    fn check(&self) -> Result<(), ConfigError> {
+        let Settings { fetch, preprocess, detect, retry, pipeline, runner, local, .. } = &self.settings;
+        let rules: &[(&str, bool, &str)] = &[
+            ("fetch.concurrency", fetch.concurrency >= 1, "must be at least 1"),
+            ("fetch.host_concurrency", fetch.host_concurrency >= 1, "must be at least 1"),
+            ("fetch.max_body_bytes", fetch.max_body_bytes >= 1, "must be at least 1"),
+            (
+                "fetch.body_budget_bytes",
+                fetch.body_budget_bytes >= fetch.max_body_bytes,
+                "must be at least fetch.max_body_bytes, or the largest bodies would wait for ever",
+            ),
+            ("fetch.host_rate", is_rate(fetch.host_rate), RATE_RULE),
+            (
+                "fetch.host_overrides",
+                fetch.host_overrides.values().all(|host| host.rate.is_none_or(is_rate)),
+                RATE_RULE,
+            ),
+            ("fetch.user_agent", is_header_text(&fetch.user_agent), "must be printable ASCII and not empty"),
+            ("fetch.total_timeout", !fetch.total_timeout.is_zero(), "must be longer than zero"),
+            ("preprocess.max_pixels", preprocess.max_pixels >= 1, "must be at least 1"),
+            ("preprocess.max_side", preprocess.max_side >= 1, "must be at least 1"),
+            ("preprocess.decode_budget_bytes", preprocess.decode_budget_bytes >= 1, "must be at least 1"),
+            (
+                "detect.working_size",
+                (32..=4096).contains(&detect.working_size) && detect.working_size.is_multiple_of(32),
+                "must be a multiple of 32 from 32 to 4096",
+            ),
+            ("detect.score_threshold", (0.0..=1.0).contains(&detect.score_threshold), "must be from 0 to 1"),
+            ("detect.nms_iou", (0.0..=1.0).contains(&detect.nms_iou), "must be from 0 to 1"),
+            ("detect.top_k", detect.top_k >= 1, "must be at least 1"),
+            (
+                "detect.model_sha256",
+                is_sha256_or_empty(&detect.model_sha256),
+                "must be 64 hexadecimal digits, or empty",
+            ),
+            ("retry.attempts", retry.attempts >= 1, "must be at least 1"),
+            ("pipeline.epoch", humantime::parse_rfc3339_weak(&pipeline.epoch).is_ok(), "must be an RFC 3339 time"),
+            ("runner.lane_records", runner.lane_records >= 1, "must be at least 1"),
+            ("runner.lane_bytes", runner.lane_bytes >= 1, "must be at least 1"),
+            ("local.partitions", (1..=1024).contains(&local.partitions), "must be from 1 to 1024"),
+            ("local.urls_records", local.urls_records >= 1, "must be at least 1"),
+        ];
+        match rules.iter().find(|(_, holds, _)| !holds) {
+            Some((key, _, problem)) => Err(invalid(&self.layers, key, *problem)),
+            None => Ok(()),
+        }
+    }
+}
+
+const RATE_RULE: &str = "a rate is 0 for none, or from one a day to a million a second";
+
+fn is_rate(rate: f64) -> bool {
+    rate == 0.0 || (1.0 / 86_400.0..=1e6).contains(&rate)
+}
+
+fn is_header_text(text: &str) -> bool {
+    !text.trim().is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+fn is_sha256_or_empty(text: &str) -> bool {
+    text.is_empty() || (text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// A value as TOML.
+fn literal(value: &Value) -> String {
+    match &value.kind {
+        ValueKind::String(text) => literal_text(text),
+        ValueKind::Array(items) => format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", ")),
+        ValueKind::Table(table) if table.is_empty() => "{}".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A JSON string is a TOML basic string.
+fn literal_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn load_with(environment: &[(&str, &str)], assignments: &[&str]) -> Result<Loaded, ConfigError> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let assignments: Vec<String> = assignments.iter().map(|text| (*text).to_owned()).collect();
+        load(None, environment, &assignments)
+    }
+
+    fn error(environment: &[(&str, &str)], assignments: &[&str]) -> String {
+        load_with(environment, assignments).err().expect("refused").to_string()
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_every_key_is_documented() {
+        load_with(&[], &[]).unwrap();
+        let lines: Vec<&str> = DEFAULTS.lines().collect();
+        for table in lines.split(|line| line.starts_with('[')) {
+            let first_key = table.iter().position(|line| line.contains(" = ") && !line.starts_with('#'));
+            assert!(first_key.is_none_or(|key| key > 0 && table[key - 1].starts_with('#')), "{table:?}");
+        }
+    }
+
+    #[test]
+    fn file_then_environment_then_command_line_each_overrides_the_one_before() {
+        let file = file("[fetch]\nconcurrency = 1\nmax_redirects = 1\nhost_rate = 1");
+        let environment =
+            [("FACEMILL__FETCH__MAX_REDIRECTS", "2"), ("FACEMILL__FETCH__HOST_RATE", "2"), ("OTHER", "x")];
+        let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let loaded = load(Some(file.path()), environment, &["fetch.host_rate=3".to_owned()]).unwrap();
+        let fetch = loaded.settings.fetch.clone();
+        assert_eq!((fetch.concurrency, fetch.max_redirects, fetch.host_rate), (1, 2, 3.0));
+        let shown = loaded.show();
+        assert!(shown.contains("fetch.host_rate = 3  # --set fetch.host_rate=3"), "{shown}");
+        assert!(shown.contains("fetch.max_redirects = 2  # the environment variable FACEMILL__FETCH__MAX_REDIRECTS"));
+        assert!(shown.contains("fetch.honour_robots_tag = true  # the defaults"));
+    }
+
+    #[test]
+    fn texts_durations_and_lists_need_no_quotes_on_the_command_line() {
+        let loaded = load_with(
+            &[("FACEMILL__DETECT__MODEL", "/models/a.onnx")],
+            &["fetch.read_timeout=1s", "fetch.allow_networks=[\"127.0.0.0/8\"]", "detect.score_threshold=0.5"],
+        );
+        let settings = loaded.unwrap().settings;
+        assert_eq!(settings.fetch.read_timeout, Duration::from_secs(1));
+        assert_eq!(settings.fetch.allow_networks.len(), 1);
+        assert_eq!(settings.detect.model, Path::new("/models/a.onnx"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_name_and_source() {
+        let message = error(&[("FACEMILL__FETCH__CONCURENCY", "5")], &[]);
+        assert!(message.contains("fetch.concurency") && message.contains("FACEMILL__FETCH__CONCURENCY"), "{message}");
+        let message = error(&[], &["concurrency=5"]);
+        assert!(message.contains("did you mean 'fetch.concurrency'") && message.contains("--set"), "{message}");
+        let unknown = file("[fetch]\nspeed = 9");
+        let message = load(Some(unknown.path()), std::iter::empty(), &[]).err().unwrap().to_string();
+        assert!(message.contains("fetch.speed") && message.contains(unknown.path().to_str().unwrap()), "{message}");
+    }
+
+    #[test]
+    fn an_impossible_value_is_refused_with_its_key_value_and_source() {
+        for (assignment, says) in [
+            ("fetch.concurrency=0", "at least 1"),
+            ("fetch.concurrency=many", "many"),
+            ("fetch.host_rate=-2", "rate"),
+            ("fetch.concurrency=-1", "-1"),
+            ("fetch.read_timeout=soon", "soon"),
+            ("fetch.allow_networks=[\"10.0.0.0/99\"]", "allow_networks"),
+            ("detect.working_size=100", "multiple of 32"),
+            ("detect.score_threshold=1.5", "0 to 1"),
+            ("fetch.body_budget_bytes=5", "fetch.max_body_bytes"),
+            ("preprocess.frame_format=tiff", "tiff"),
+            ("pipeline.epoch=yesterday", "RFC 3339"),
+            ("fetch=5", "fetch"),
+        ] {
+            let message = error(&[], &[assignment]);
+            assert!(message.contains(says), "{assignment}: {message}");
+            assert!(message.contains("--set") || assignment == "fetch=5", "{assignment}: {message}");
+        }
+        assert!(error(&[], &["no-equals"]).contains("KEY=VALUE"));
+    }
+
+    #[test]
+    fn limits_of_single_hosts_have_names_with_dots() {
+        let file = file("[fetch.host_overrides.\"cdn.example.org\"]\nconcurrency = 64\nrate = 9");
+        let settings = load(Some(file.path()), std::iter::empty(), &[]).unwrap().settings;
+        let expected = HostOverride { concurrency: Some(64), rate: Some(9.0) };
+        assert_eq!(settings.fetch.host_overrides["cdn.example.org"], expected);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let values = BTreeMap::from([("kafka.sasl_password".to_owned(), Value::from("hunter2"))]);
+        let mut loaded = load_with(&[], &[]).unwrap();
+        let origin = "--set kafka.sasl_password=hunter2".to_owned();
+        loaded.layers.push(Layer { origin, config: Config::default(), values });
+        let shown = loaded.show();
+        assert!(shown.contains("kafka.sasl_password = \"***redacted***\"") && !shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,148 @@
+//! The shape of the settings. What each key means stands in `config/default.toml`.
+#![expect(missing_docs, reason = "config/default.toml documents every key")]
+
+use std::{collections::HashMap, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+/// `[fetch]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FetchSettings {
+    pub user_agent: String,
+    pub concurrency: usize,
+    pub body_budget_bytes: usize,
+    pub max_body_bytes: usize,
+    #[serde(with = "humantime_serde")]
+    pub dns_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub tls_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub first_byte_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub read_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub total_timeout: Duration,
+    pub min_rate_bytes: u64,
+    #[serde(with = "humantime_serde")]
+    pub min_rate_grace: Duration,
+    pub max_redirects: u32,
+    pub honour_robots_tag: bool,
+    pub allow_networks: Vec<ipnet::IpNet>,
+    pub host_concurrency: usize,
+    pub host_rate: f64,
+    pub host_overrides: HashMap<String, HostOverride>,
+}
+
+/// `[fetch.host_overrides."…"]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostOverride {
+    pub concurrency: Option<usize>,
+    pub rate: Option<f64>,
+}
+
+/// `[preprocess]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreprocessSettings {
+    pub max_pixels: u64,
+    pub max_side: u32,
+    pub decode_budget_bytes: usize,
+    pub threads: usize,
+    pub frame_format: FrameFormatSetting,
+}
+
+/// `preprocess.frame_format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FrameFormatSetting {
+    Rgb8,
+    Jpeg,
+}
+
+/// `[detect]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectSettings {
+    pub model: PathBuf,
+    pub model_sha256: String,
+    pub runtime_library: PathBuf,
+    pub working_size: u32,
+    pub score_threshold: f32,
+    pub nms_iou: f32,
+    pub top_k: usize,
+    pub threads: usize,
+}
+
+/// `[retry]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetrySettings {
+    pub attempts: u32,
+    #[serde(with = "humantime_serde")]
+    pub base: Duration,
+    #[serde(with = "humantime_serde")]
+    pub cap: Duration,
+}
+
+/// `[pipeline]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineSettings {
+    pub epoch: String,
+}
+
+/// `[runner]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunnerSettings {
+    pub lane_records: usize,
+    pub lane_bytes: usize,
+    #[serde(with = "humantime_serde")]
+    pub lane_age: Duration,
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+}
+
+/// `[local]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalSettings {
+    pub partitions: usize,
+    pub urls_records: usize,
+    pub images_bytes: usize,
+    pub frames_bytes: usize,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// All of it, checked.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub fetch: FetchSettings,
+    pub preprocess: PreprocessSettings,
+    pub detect: DetectSettings,
+    pub retry: RetrySettings,
+    pub pipeline: PipelineSettings,
+    pub runner: RunnerSettings,
+    pub local: LocalSettings,
+    pub log: LogSettings,
+}

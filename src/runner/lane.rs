@@ -1,0 +1,117 @@
+use std::{collections::VecDeque, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ports::{Delivery, Generation, Offset},
+    watermark::Watermark,
+};
+
+/// How much of one partition may be under way at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneLimits {
+    /// Records between the committed position and the newest one.
+    pub records: usize,
+    /// Bytes of unfinished records.
+    pub bytes: usize,
+    /// Age of the oldest unfinished record: a lane that waits longer for one takes no new ones.
+    pub age: Duration,
+}
+
+/// One partition under one assignment.
+pub(super) struct Lane {
+    pub(super) generation: Generation,
+    watermark: Watermark,
+    /// Ends when the assignment does: work under it then stops before it has an effect.
+    pub(super) live: CancellationToken,
+    /// Whether the source was asked to pause.
+    pub(super) paused: bool,
+    /// Whether new records are taken: not once the partition is wanted back.
+    open: bool,
+    /// Records that came in spite of a pause, registered but not begun.
+    waiting: VecDeque<Delivery>,
+    running: usize,
+    /// Of the records waiting and running.
+    bytes: usize,
+    /// Whether the position moved since it was last stored.
+    moved: bool,
+}
+
+impl Lane {
+    pub(super) fn new(generation: Generation) -> Self {
+        Lane {
+            generation,
+            watermark: Watermark::default(),
+            live: CancellationToken::new(),
+            paused: false,
+            open: true,
+            waiting: VecDeque::new(),
+            running: 0,
+            bytes: 0,
+            moved: false,
+        }
+    }
+
+    /// Takes a record in; it is registered before anything else happens to it.
+    pub(super) fn receive(&mut self, delivery: Delivery) {
+        if self.open && self.watermark.register(delivery.offset) {
+            self.bytes += delivery.record.size();
+            self.waiting.push_back(delivery);
+        }
+    }
+
+    /// The next record to begin.
+    pub(super) fn begin(&mut self, limits: &LaneLimits) -> Option<Delivery> {
+        if self.running >= limits.records {
+            return None;
+        }
+        let delivery = self.waiting.pop_front()?;
+        self.running += 1;
+        Some(delivery)
+    }
+
+    /// Takes note that a record's effect is durable.
+    pub(super) fn settle(&mut self, offset: Offset, bytes: usize) {
+        self.running = self.running.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.moved |= self.watermark.finish(offset);
+    }
+
+    /// The position, if it moved since it was last asked for.
+    pub(super) fn take_moved_position(&mut self) -> Option<Offset> {
+        std::mem::take(&mut self.moved).then(|| self.watermark.position()).flatten()
+    }
+
+    /// Takes no more records and forgets those not begun; they stay below no position.
+    pub(super) fn close(&mut self) {
+        self.open = false;
+        self.waiting.clear();
+    }
+
+    /// Whether nothing of this partition is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running == 0 && self.waiting.is_empty()
+    }
+
+    /// Whether the source should pause.
+    pub(super) fn is_full(&self, limits: &LaneLimits) -> bool {
+        self.watermark.span() >= limits.records || self.bytes >= limits.bytes || self.is_too_old(limits)
+    }
+
+    /// Whether the source may resume. Half the limits, since every pause throws away what a Kafka
+    /// consumer has fetched ahead.
+    pub(super) fn has_room(&self, limits: &LaneLimits) -> bool {
+        self.watermark.span() <= limits.records / 2 && self.bytes <= limits.bytes / 2 && !self.is_too_old(limits)
+    }
+
+    fn is_too_old(&self, limits: &LaneLimits) -> bool {
+        self.watermark.oldest().is_some_and(|since| since.elapsed() > limits.age)
+    }
+}
+
+/// Work of a lane that is dropped has no effect any more.
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.live.cancel();
+    }
+}

@@ -1,0 +1,111 @@
+use std::{collections::HashMap, time::Duration};
+
+use ipnet::IpNet;
+
+/// What fetch may do, and for how long.
+#[derive(Debug, Clone)]
+pub struct FetchOptions {
+    /// Sent as `User-Agent`: who asks, and where the owner of a server can say no.
+    pub user_agent: String,
+    /// Longest name resolution.
+    pub dns_timeout: Duration,
+    /// Longest TCP handshake. Name resolution, TCP and TLS share the sum of their three limits.
+    pub connect_timeout: Duration,
+    /// Longest TLS handshake.
+    pub tls_timeout: Duration,
+    /// Longest wait for the header of a response, once there is a connection.
+    pub first_byte_timeout: Duration,
+    /// Longest pause between two reads of a body.
+    pub read_gap_timeout: Duration,
+    /// Longest exchange, redirects included; waiting for its turn is not counted.
+    pub total_timeout: Duration,
+    /// Most redirects that are followed.
+    pub max_redirects: u32,
+    /// Largest body, in bytes.
+    pub max_body_bytes: usize,
+    /// Slowest body, in bytes a second on average, once `min_rate_grace` has passed. 0 allows any.
+    pub min_bytes_per_second: u64,
+    /// How long a body may take before its rate counts.
+    pub min_rate_grace: Duration,
+    /// Whether a server's opt-out in `X-Robots-Tag` is honoured.
+    pub honour_robots_tag: bool,
+    /// What one host has to bear.
+    pub host_limits: HostLimits,
+    /// Other limits for these hosts, by their name as the canonical URL writes it.
+    pub host_overrides: HashMap<String, HostLimits>,
+    /// Networks that are open although the address allow-list refuses them, on any port.
+    pub allow_networks: Vec<IpNet>,
+    /// Most exchanges at once, over all hosts.
+    pub concurrency: usize,
+    /// Memory for bodies on their way in, in bytes, over all hosts. One body of `max_body_bytes` may come on top.
+    pub max_bytes_in_flight: usize,
+}
+
+impl Default for FetchOptions {
+    fn default() -> Self {
+        FetchOptions {
+            user_agent: concat!("facemill/", env!("CARGO_PKG_VERSION")).to_owned(),
+            dns_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(3),
+            tls_timeout: Duration::from_secs(3),
+            first_byte_timeout: Duration::from_secs(5),
+            read_gap_timeout: Duration::from_secs(5),
+            total_timeout: Duration::from_secs(20),
+            max_redirects: 5,
+            max_body_bytes: 20_000_000,
+            min_bytes_per_second: 1024,
+            min_rate_grace: Duration::from_secs(5),
+            honour_robots_tag: true,
+            host_limits: HostLimits::default(),
+            host_overrides: HashMap::new(),
+            allow_networks: Vec::new(),
+            concurrency: 256,
+            max_bytes_in_flight: 64 << 20,
+        }
+    }
+}
+
+/// What one host has to bear.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HostLimits {
+    /// Most exchanges at once; 0 is taken as 1.
+    pub concurrency: usize,
+    /// Most requests a second; `None` is no limit.
+    pub rate: Option<Rate>,
+}
+
+impl Default for HostLimits {
+    fn default() -> Self {
+        HostLimits { concurrency: 16, rate: None }
+    }
+}
+
+/// Requests a second, above zero; 0.1 is one request in ten seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate(f64);
+
+impl Rate {
+    /// From once a day to a million a second; `None` for anything else.
+    pub fn per_second(rate: f64) -> Option<Rate> {
+        (1.0 / 86_400.0..=1e6).contains(&rate).then_some(Rate(rate))
+    }
+
+    /// Time between two requests.
+    pub(super) fn interval(self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_that_a_clock_can_keep() {
+        assert_eq!(Rate::per_second(0.1).unwrap().interval(), Duration::from_secs(10));
+        assert_eq!(Rate::per_second(4.0).unwrap().interval(), Duration::from_millis(250));
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-9, 1e9] {
+            assert!(Rate::per_second(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What kind of picture some bytes are, and how large it says it is: from the first bytes alone, without
+//! an allocation.
+
+use image::ImageFormat;
+
+use super::jpeg;
+use crate::domain::{Failure, Reason};
+
+/// What the first bytes say.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Header {
+    /// Width as stored, before the EXIF orientation, in pixels.
+    pub(super) width: u32,
+    /// Height as stored, in pixels.
+    pub(super) height: u32,
+    /// Which decoder reads the rest.
+    pub(super) coding: Coding,
+}
+
+/// Which decoder reads the bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Coding {
+    /// libjpeg-turbo.
+    Jpeg(jpeg::Header),
+    /// The image crate.
+    Raster {
+        /// The format.
+        format: ImageFormat,
+        /// Bytes a pixel of the decoder's own output.
+        pixel_bytes: u64,
+    },
+}
+
+impl Header {
+    /// Reads type and size.
+    ///
+    /// # Errors
+    /// [`Reason::NotAnImage`], [`Reason::UnsupportedFormat`], or [`Reason::CorruptImage`] where the type
+    /// is known and the header is not whole.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Failure> {
+        if bytes.starts_with(b"\xFF\xD8\xFF") {
+            let header = jpeg::Header::read(bytes)?;
+            return Ok(Header { width: header.width, height: header.height, coding: Coding::Jpeg(header) });
+        }
+        let Some(format) = raster_format(bytes) else { return Err(no_decoder(bytes)) };
+        let (width, height, pixel_bytes) = raster_size(format, bytes)
+            .ok_or_else(|| Failure::new(Reason::CorruptImage, "the header ends early or is damaged"))?;
+        if width == 0 || height == 0 {
+            return Err(Failure::new(Reason::CorruptImage, "the header declares no pixels"));
+        }
+        Ok(Header { width, height, coding: Coding::Raster { format, pixel_bytes } })
+    }
+}
+
+fn raster_format(bytes: &[u8]) -> Option<ImageFormat> {
+    match bytes {
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Some(ImageFormat::Png),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(ImageFormat::WebP),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(ImageFormat::Gif),
+        // Two letters are too few to tell a bitmap from a text: the sizes of the DIB header follow at 14.
+        [b'B', b'M', ..] if matches!(u32_le(bytes, 14), Some(12 | 16 | 40 | 52 | 56 | 64 | 108 | 124)) => {
+            Some(ImageFormat::Bmp)
+        }
+        _ => None,
+    }
+}
+
+/// Width, height, and bytes a pixel of the decoder's output.
+fn raster_size(format: ImageFormat, bytes: &[u8]) -> Option<(u32, u32, u64)> {
+    match format {
+        ImageFormat::Png => png_size(bytes),
+        ImageFormat::WebP => webp_size(bytes),
+        // The logical screen, GIF89a section 18. The decoder writes RGBA and keeps the frame's indices.
+        ImageFormat::Gif => Some((u16_le(bytes, 6)?.into(), u16_le(bytes, 8)?.into(), 5)),
+        _ => bmp_size(bytes),
+    }
+}
+
+/// IHDR, PNG specification section 11.2.1.
+fn png_size(bytes: &[u8]) -> Option<(u32, u32, u64)> {
+    if bytes.get(12..16)? != b"IHDR" {
+        return None;
+    }
+    let (depth, colour) = (*bytes.get(24)?, *bytes.get(25)?);
+    let channels = match colour {
+        0 => 1,
+        4 => 2,
+        6 => 4,
+        // A palette may have alpha.
+        3 => 4,
+        _ => 3,
+    };
+    Some((u32_be(bytes, 16)?, u32_be(bytes, 20)?, if depth == 16 { 2 * channels } else { channels }))
+}
+
+/// The first chunk of a WebP container: RFC 9649 section 2.7 (VP8X), RFC 6386 section 9.1 (VP8) and
+/// RFC 9649 section 3.4 (VP8L). The decoder holds RGBA, and for VP8 its planes as well.
+fn webp_size(bytes: &[u8]) -> Option<(u32, u32, u64)> {
+    const PIXEL_BYTES: u64 = 6;
+    match bytes.get(12..16)? {
+        b"VP8X" => Some((u24_le(bytes, 24)? + 1, u24_le(bytes, 27)? + 1, PIXEL_BYTES)),
+        b"VP8 " if bytes.get(23..26)? == b"\x9D\x01\x2A" => {
+            Some(((u16_le(bytes, 26)? & 0x3FFF).into(), (u16_le(bytes, 28)? & 0x3FFF).into(), PIXEL_BYTES))
+        }
+        b"VP8L" if *bytes.get(20)? == 0x2F => {
+            let bits = u32_le(bytes, 21)?;
+            Some(((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, PIXEL_BYTES))
+        }
+        _ => None,
+    }
+}
+
+/// BITMAPCOREHEADER has 16-bit sizes, its successors 32-bit ones; a negative height means top row first.
+fn bmp_size(bytes: &[u8]) -> Option<(u32, u32, u64)> {
+    match u32_le(bytes, 14)? {
+        12 => Some((u16_le(bytes, 18)?.into(), u16_le(bytes, 20)?.into(), 4)),
+        _ => Some((u32_le(bytes, 18)?, u32_le(bytes, 22)?.cast_signed().unsigned_abs(), 4)),
+    }
+}
+
+/// Why there is no decoder: a picture of another kind, or none at all.
+fn no_decoder(bytes: &[u8]) -> Failure {
+    match known_picture(bytes) {
+        Some(name) => Failure::new(Reason::UnsupportedFormat, format!("{name} is not decoded")),
+        None => Failure::new(Reason::NotAnImage, "no picture format starts with these bytes"),
+    }
+}
+
+fn known_picture(bytes: &[u8]) -> Option<&'static str> {
+    const MAGIC: [(&[u8], &str); 14] = [
+        (b"II*\0", "TIFF"),
+        (b"MM\0*", "TIFF"),
+        (b"II+\0", "BigTIFF"),
+        (b"MM\0+", "BigTIFF"),
+        (b"\xFF\x0A", "JPEG XL"),
+        (b"\0\0\0\x0CJXL \r\n\x87\n", "JPEG XL"),
+        (b"\0\0\0\x0CjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\xFF\x4F\xFF\x51", "JPEG 2000"),
+        (b"\0\0\x01\0", "ICO"),
+        (b"8BPS", "PSD"),
+        (b"qoif", "QOI"),
+        (b"\x76\x2F\x31\x01", "OpenEXR"),
+        (b"#?RADIANCE", "Radiance HDR"),
+        (b"<svg", "SVG"),
+    ];
+    let magic = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, name)| *name);
+    magic.or_else(|| iso_media_picture(bytes)).or_else(|| svg_document(bytes))
+}
+
+/// AVIF and HEIF by the brands of the ftyp box (ISO/IEC 14496-12 section 4.3): a film has the same box.
+fn iso_media_picture(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.get(4..8)? != b"ftyp" {
+        return None;
+    }
+    let end = usize::try_from(u32_be(bytes, 0)?).ok()?.clamp(8, 256).min(bytes.len());
+    let mut brands = bytes.get(8..end)?.chunks_exact(4);
+    brands.find_map(|brand| match brand {
+        b"avif" | b"avis" => Some("AVIF"),
+        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => Some("HEIC"),
+        _ => None,
+    })
+}
+
+/// An XML document whose root comes early and is `svg`.
+fn svg_document(bytes: &[u8]) -> Option<&'static str> {
+    let start = bytes.get(..bytes.len().min(1024))?;
+    let is_svg = bytes.starts_with(b"<?xml") && start.windows(4).any(|window| window == b"<svg");
+    is_svg.then_some("SVG")
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+fn u16_le(bytes: &[u8], at: usize) -> Option<u16> {
+    array(bytes, at).map(u16::from_le_bytes)
+}
+
+fn u24_le(bytes: &[u8], at: usize) -> Option<u32> {
+    array(bytes, at).map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
+}
+
+fn u32_le(bytes: &[u8], at: usize) -> Option<u32> {
+    array(bytes, at).map(u32::from_le_bytes)
+}
+
+fn u32_be(bytes: &[u8], at: usize) -> Option<u32> {
+    array(bytes, at).map(u32::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn reason(bytes: &[u8]) -> Reason {
+        Header::read(bytes).unwrap_err().reason
+    }
+
+    #[test]
+    fn each_decoded_format_is_known_by_its_bytes_with_its_size() {
+        let picture = image::RgbImage::from_pixel(37, 21, image::Rgb([9, 8, 7]));
+        for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Bmp] {
+            let mut bytes = Cursor::new(Vec::new());
+            picture.write_to(&mut bytes, format).unwrap();
+            let header = Header::read(bytes.get_ref()).unwrap();
+            assert_eq!((header.width, header.height), (37, 21), "{format:?}");
+            assert!(matches!(header.coding, Coding::Raster { format: found, .. } if found == format));
+        }
+    }
+
+    #[test]
+    fn webp_sizes_are_read_from_all_three_kinds_of_first_chunk() {
+        let webp = |chunk: &[u8]| [b"RIFF\0\0\0\0WEBP", chunk].concat();
+        let size = |chunk: &[u8]| Header::read(&webp(chunk)).map(|header| (header.width, header.height)).unwrap();
+        assert_eq!(size(b"VP8X\x0A\0\0\0\0\0\0\0\x90\x01\0\x2B\x01\0"), (401, 300));
+        assert_eq!(size(b"VP8 \0\0\0\0\0\0\0\x9D\x01\x2A\x90\x01\x2C\x41"), (400, 300));
+        let bits: u32 = 399 | 299 << 14;
+        assert_eq!(size(&[b"VP8L\0\0\0\0\x2F".as_slice(), &bits.to_le_bytes()].concat()), (400, 300));
+    }
+
+    #[test]
+    fn pictures_of_other_kinds_are_named() {
+        for (bytes, name) in [
+            (b"II*\0\x08\0\0\0".as_slice(), "TIFF"),
+            (b"\0\0\0\x1CftypavifX\0\0\0avifmif1miaf", "AVIF"),
+            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+            (b"\xFF\x0Aabc", "JPEG XL"),
+            (b"<?xml version=\"1.0\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\"/>", "SVG"),
+        ] {
+            let failure = Header::read(bytes).unwrap_err();
+            assert_eq!(failure.reason, Reason::UnsupportedFormat);
+            assert!(failure.detail.starts_with(name), "{failure}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_picture_says_so() {
+        for bytes in [b"".as_slice(), b"<!DOCTYPE html>", b"BMW is no bitmap at all", b"\0\0\0\x18ftypisom\0\0\0\0mp42"]
+        {
+            assert_eq!(reason(bytes), Reason::NotAnImage);
+        }
+    }
+
+    #[test]
+    fn a_known_magic_without_a_whole_header_is_corrupt() {
+        for bytes in [b"\x89PNG\r\n\x1A\n\0\0".as_slice(), b"GIF89a\x01", b"RIFF\0\0\0\0WEBPVP8X", b"\xFF\xD8\xFF"] {
+            assert_eq!(reason(bytes), Reason::CorruptImage);
+        }
+        assert_eq!(reason(b"GIF89a\0\0\x05\0"), Reason::CorruptImage, "no pixels");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(magic in 0_usize..6, tail in prop::collection::vec(any::<u8>(), 0..200)) {
+            let magics: [&[u8]; 6] = [b"\xFF\xD8\xFF", b"\x89PNG\r\n\x1A\n", b"RIFF\0\0\0\0WEBPVP8X", b"GIF89a", b"BM", b""];
+            let _ = Header::read(&[magics[magic], &tail].concat());
+        }
+    }
+}

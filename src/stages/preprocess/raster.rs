@@ -1,0 +1,63 @@
+//! PNG, WebP, GIF and BMP through the image crate: the first frame, as 8-bit RGB.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
+use crate::domain::{Failure, Reason};
+
+/// Room for what a file carries beside its pixels (profiles, texts), unpacked.
+const METADATA_BYTES: u64 = 16 << 20;
+
+/// A decoded picture.
+pub(super) struct Decoded {
+    /// RGB rows without padding.
+    pub(super) pixels: Vec<u8>,
+    /// Size as stored.
+    pub(super) size: (u32, u32),
+    /// The TIFF part of the file's EXIF block.
+    pub(super) exif: Option<Vec<u8>>,
+}
+
+/// Decodes the first frame. Alpha is laid over white, which is what pages show behind a picture.
+///
+/// `size` and `pixel_bytes`, the memory for all pixels, follow from the header; a decoder that wants more
+/// is stopped.
+///
+/// # Errors
+/// [`Reason::CorruptImage`]: these formats are decoded whole or not at all.
+pub(super) fn rgb8(bytes: &[u8], format: ImageFormat, size: (u32, u32), pixel_bytes: u64) -> Result<Decoded, Failure> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::no_limits();
+    (limits.max_image_width, limits.max_image_height) = (Some(size.0), Some(size.1));
+    limits.max_alloc = Some(pixel_bytes + METADATA_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(failure)?;
+    let size = decoder.dimensions();
+    let exif = decoder.exif_metadata().ok().flatten();
+    let picture = DynamicImage::from_decoder(decoder).map_err(failure)?;
+    let pixels = if picture.color().has_alpha() {
+        over_white(picture.into_rgba8().as_raw())
+    } else {
+        picture.into_rgb8().into_raw()
+    };
+    Ok(Decoded { pixels, size, exif })
+}
+
+fn over_white(rgba: &[u8]) -> Vec<u8> {
+    let blend = |colour: u8, alpha: u8| {
+        let (colour, alpha) = (u32::from(colour), u32::from(alpha));
+        u8::try_from((colour * alpha + 255 * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX)
+    };
+    let (rgba, _) = rgba.as_chunks::<4>();
+    let rgb: Vec<[u8; 3]> = rgba.iter().map(|&[r, g, b, a]| [blend(r, a), blend(g, a), blend(b, a)]).collect();
+    rgb.into_flattened()
+}
+
+fn failure(error: ImageError) -> Failure {
+    let reason = match error {
+        ImageError::Unsupported(_) => Reason::UnsupportedFormat,
+        _ => Reason::CorruptImage,
+    };
+    Failure::new(reason, error.to_string())
+}
