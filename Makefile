@@ -1,0 +1,58 @@
+# facemill: `make` shows what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test check eval clean assets build bench doc need first-build
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+FACES ?= ../shared/faces
+# With the features that the tests add to the dependencies (--examples asks for them; there are no examples):
+# the demo, the tests and every day's work then share one build of them.
+BUILD := cargo build --workspace --bins --examples
+
+help: ## Show this
+	@awk -F ' *## *' '/^[a-z]+:.* ## / { sub(/:.*/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: first-build assets ## Find faces in real photographs, fetched over HTTP; needs nothing else
+	@$(BUILD)
+	@scripts/demo.sh
+
+test: first-build assets ## Run every test
+	@$(BUILD)
+	@cargo test --workspace
+	@scripts/test-fetch-assets.sh
+
+check: need ## Check style, lints, layers, licences, spelling
+	@scripts/need.sh rustfmt clippy
+	@scripts/check.sh
+
+eval: build assets ## Measure average precision on labelled faces (FACES=folder)
+	@if [ ! -d "$(FACES)" ]; then \
+		echo "make eval: no folder $(FACES); name one with boxes.csv and photos/: make eval FACES=FOLDER" >&2; exit 1; \
+	fi
+	@python3 scripts/eval.py --facemill "$(TARGET)/debug/facemill" --faces "$(FACES)"
+
+clean: ## Remove what was built and downloaded here
+	@rm -rf assets/downloads
+	@cargo clean
+
+assets: need ## Fetch ONNX Runtime, the model and the photographs (33 MB)
+	@scripts/fetch-assets.sh
+
+build: first-build ## Build the program: target/debug/facemill
+	@$(BUILD)
+
+bench: assets ## Measure speed and memory (builds with optimisation)
+	@benches/run.sh
+
+doc: need ## Build the API's documentation: target/doc/facemill/index.html
+	@cargo doc --workspace --no-deps
+
+need:
+	@scripts/need.sh cc c++ cmake nasm make python3 cargo
+
+first-build: need
+	@if [ ! -e "$(TARGET)/debug/facemill" ]; then \
+		echo "The first build takes about 4 minutes on 2 cores; later ones take seconds."; \
+	fi

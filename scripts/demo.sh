@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# The demo: three photographs and a handful of broken things, served on loopback, through `facemill local`.
+# Run by `make demo`, which builds the programs and fetches the assets before.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+programs=$target/debug
+out=$target/demo
+
+rm -rf "$out"
+mkdir -p "$out"
+
+# The server ends by itself when its stdin closes: whatever happens to this script, none is left behind.
+coproc SERVER { exec "$programs/demo-server" --list "$out/urls.txt"; }
+server=$SERVER_PID
+trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
+if ! read -r base <&"${SERVER[0]}"; then
+    echo 'make demo: the web server of the demo did not start (its message is above)' >&2
+    exit 1
+fi
+
+job=demo
+run=("$programs/facemill" local "$out/urls.txt" --db "$out/demo.db" --job "$job" --annotate "$out/annotated"
+    --allow-network 127.0.0.0/8 --set fetch.read_timeout=1s --set retry.attempts=2 --output table)
+
+printf '\nA web server at %s has three photographs and %s broken things.\n\n$ %s\n\n' \
+    "$base" "$(($(grep -c ^http "$out/urls.txt") - 3))" "${run[*]}"
+status=0
+"${run[@]}" || status=$?
+
+printf '\n$ %s\n\n' "$programs/facemill summary --db $out/demo.db"
+"$programs/facemill" summary --db "$out/demo.db" || status=$((status ? status : $?))
+
+printf '\nThe faces, drawn into the pictures:\n'
+find "$out/annotated" -type f 2>/dev/null | sort | sed 's/^/  /'
+
+cat <<END
+
+What to type next:
+  $programs/facemill export --db $out/demo.db --format jsonl        every face, as JSON
+  $programs/facemill local --db my.db --annotate pictures URL...    your own pictures
+  $programs/facemill --help
+  make test
+END
+exit "$status"
