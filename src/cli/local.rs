@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    io::IsTerminal,
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -21,7 +20,7 @@ use super::{
 };
 use crate::{
     adapters::sqlite::SqliteStore,
-    app::{AppError, Local, Stages},
+    app::{Local, Stages},
     config::{LogFormat, Settings},
     domain::Reason,
     runner::ports::ResultStore,
@@ -113,7 +112,8 @@ pub(super) fn run(args: LocalArgs) -> Result<ExitCode, CliError> {
 
     let list_error = Arc::new(Mutex::new(None));
     let lines = until_error(lists, Arc::clone(&list_error));
-    let (printed, printer) = Printed::new(Arc::clone(&store) as Arc<dyn ResultStore>, args.output, progress.suspended());
+    let (printed, printer) =
+        Printed::new(Arc::clone(&store) as Arc<dyn ResultStore>, args.output, progress.suspended());
     let local = Local {
         job: args.job.clone(),
         redo: redo(&args.retry),

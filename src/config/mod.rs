@@ -4,7 +4,7 @@
 
 mod settings;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::Path, time::Duration};
 
 use config::{Config, File, FileFormat, Value, ValueKind};
 
@@ -14,6 +14,9 @@ pub use settings::*;
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 const ENVIRONMENT_PREFIX: &str = "FACEMILL__";
+
+/// What a time-out may be.
+const DURATIONS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 
 /// Keys below these are named by the user.
 const FREE_TABLES: &[&str] = &["fetch.host_overrides."];
@@ -221,7 +224,6 @@ impl Loaded {
                 RATE_RULE,
             ),
             ("fetch.user_agent", is_header_text(&fetch.user_agent), "must be printable ASCII and not empty"),
-            ("fetch.total_timeout", !fetch.total_timeout.is_zero(), "must be longer than zero"),
             ("preprocess.max_pixels", preprocess.max_pixels >= 1, "must be at least 1"),
             ("preprocess.max_side", preprocess.max_side >= 1, "must be at least 1"),
             ("preprocess.decode_budget_bytes", preprocess.decode_budget_bytes >= 1, "must be at least 1"),
@@ -245,6 +247,22 @@ impl Loaded {
             ("local.partitions", (1..=1024).contains(&local.partitions), "must be from 1 to 1024"),
             ("local.urls_records", local.urls_records >= 1, "must be at least 1"),
         ];
+        let durations = [
+            ("fetch.dns_timeout", fetch.dns_timeout),
+            ("fetch.connect_timeout", fetch.connect_timeout),
+            ("fetch.tls_timeout", fetch.tls_timeout),
+            ("fetch.first_byte_timeout", fetch.first_byte_timeout),
+            ("fetch.read_timeout", fetch.read_timeout),
+            ("fetch.total_timeout", fetch.total_timeout),
+            ("fetch.min_rate_grace", fetch.min_rate_grace),
+            ("retry.base", retry.base),
+            ("retry.cap", retry.cap),
+            ("runner.lane_age", runner.lane_age),
+            ("runner.drain_timeout", runner.drain_timeout),
+        ];
+        if let Some((key, _)) = durations.iter().find(|(_, duration)| !DURATIONS.contains(duration)) {
+            return Err(invalid(&self.layers, key, "must be from 1ms to 1day"));
+        }
         match rules.iter().find(|(_, holds, _)| !holds) {
             Some((key, _, problem)) => Err(invalid(&self.layers, key, *problem)),
             None => Ok(()),
@@ -283,8 +301,6 @@ fn literal_text(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn load_with(environment: &[(&str, &str)], assignments: &[&str]) -> Result<Loaded, ConfigError> {
@@ -359,6 +375,8 @@ mod tests {
             ("fetch.host_rate=-2", "rate"),
             ("fetch.concurrency=-1", "-1"),
             ("fetch.read_timeout=soon", "soon"),
+            ("fetch.read_timeout=9000years", "1day"),
+            ("fetch.total_timeout=0s", "1ms"),
             ("fetch.allow_networks=[\"10.0.0.0/99\"]", "allow_networks"),
             ("detect.working_size=100", "multiple of 32"),
             ("detect.score_threshold=1.5", "0 to 1"),

@@ -65,7 +65,7 @@ fn message(url: &str) -> Message {
 
 async fn process(fetch: &Fetch<HttpAdapter>, url: &str) -> Result<Message, Failure> {
     match fetch.process(&message(url)).await? {
-        Effect::HandOver(message) => Ok(message),
+        Effect::HandOver(message) => Ok(*message),
         Effect::Detected(_) => panic!("fetch detects nothing"),
     }
 }

@@ -108,6 +108,9 @@ mod tests {
         let short = folder.path().join("short.db");
         fs::write(&short, MAGIC).unwrap();
 
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+
         type Expected = fn(&OpenError) -> bool;
         let cases: [(PathBuf, Expected); 6] = [
             (folder.path().to_owned(), |error| matches!(error, OpenError::IsFolder { .. })),
@@ -115,7 +118,7 @@ mod tests {
             (text.join("x.db"), |error| matches!(error, OpenError::NoFolder { .. })),
             (text.clone(), |error| matches!(error, OpenError::NotSqlite { .. })),
             (short, |error| matches!(error, OpenError::NotSqlite { .. })),
-            ("/dev/zero".into(), |error| matches!(error, OpenError::NotSqlite { .. })),
+            (socket, |error| matches!(error, OpenError::NotSqlite { .. })),
         ];
         for (path, expected) in cases {
             let error = inspect(&path).unwrap_err();

@@ -410,12 +410,33 @@ mod tests {
         let mut writes = tokio::task::JoinSet::new();
         for n in 0..4_000 {
             let store = stores[n as usize % stores.len()].clone();
-            writes.spawn(async move { store.write(&detected(n, "cats", vec![])).await });
+            writes.spawn(async move {
+                let row = detected(n, "cats", vec![]);
+                assert_eq!(store.settled(&row.image_id).await?, None);
+                store.write(&row).await
+            });
         }
         while let Some(written) = writes.join_next().await {
             written.unwrap().unwrap();
         }
         assert_eq!(stored(&path).len(), 4_000);
+    }
+
+    #[test]
+    fn stores_that_create_one_file_at_the_same_moment_all_open_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..60 {
+            let path = folder.path().join(format!("{round}.db"));
+            let start = std::sync::Barrier::new(16);
+            let open = || {
+                start.wait();
+                SqliteStore::open(&path).map(drop)
+            };
+            thread::scope(|scope| {
+                let opening: Vec<_> = (0..16).map(|_| scope.spawn(open)).collect();
+                opening.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+            });
+        }
     }
 
     const CHILD: &str = "FACEMILL_TEST_ABORTING_STORE";

@@ -6,7 +6,7 @@ use rusqlite::{Connection, named_params};
 use serde::Serialize;
 
 use super::{error::ReadError, reader::SqliteReader, schema::reason};
-use crate::domain::{Reason, StageName, Timestamp};
+use crate::domain::{Reason, Timestamp};
 
 /// Totals over the rows of one job, or of all.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -51,7 +51,7 @@ pub struct LatencyByStage {
     pub detect: Option<Percentiles>,
 }
 
-/// Exact percentiles in milliseconds, by nearest rank.
+/// Percentiles in milliseconds, by nearest rank and to four significant digits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Percentiles {
     /// Half of the values are at most this.
@@ -65,36 +65,26 @@ pub struct Percentiles {
 }
 
 impl SqliteReader {
-    /// Sums up the rows that `job` asked for, or all rows, as the database is at this moment.
+    /// Sums up the rows that `job` asked for, or all rows, as the database is at this moment. One pass.
     ///
     /// # Errors
     /// When no row belongs to the job, or reading fails.
     pub fn summary(&self, job: Option<&str>) -> Result<Summary, ReadError> {
         self.check_job(job)?;
-        // One transaction, so that all the figures are of one moment. It only reads: dropping it ends it.
-        let snapshot = self.connection.unchecked_transaction().map_err(|error| self.failed(error))?;
-        let mut summary = totals(&snapshot, job).map_err(|error| self.failed(error))?;
-        let percentiles = |stage| percentiles(&snapshot, job, stage).map_err(|error| self.failed(error));
-        summary.latency_ms = LatencyByStage {
-            fetch: percentiles(StageName::Fetch)?,
-            preprocess: percentiles(StageName::Preprocess)?,
-            detect: percentiles(StageName::Detect)?,
-        };
-        Ok(summary)
+        summarise(&self.connection, job).map_err(|error| self.failed(error))
     }
 }
 
-/// The rows of `job`, or all, for a query's FROM. The one parameter is the job.
-fn source(job: Option<&str>) -> &'static str {
-    match job {
-        None => "(SELECT * FROM results WHERE :job IS NULL)",
-        Some(_) => "(SELECT results.* FROM jobs JOIN results USING (image_id) WHERE jobs.job = :job)",
-    }
-}
-
-fn totals(connection: &Connection, job: Option<&str>) -> rusqlite::Result<Summary> {
+fn summarise(connection: &Connection, job: Option<&str>) -> rusqlite::Result<Summary> {
     let mut summary = Summary { job: job.map(str::to_owned), ..Summary::default() };
-    let mut statement = connection.prepare(&format!("SELECT reason, faces_count, finished_at FROM {}", source(job)))?;
+    let (mut fetch, mut preprocess, mut detect) = (Latencies::default(), Latencies::default(), Latencies::default());
+    let mut statement = connection.prepare(&format!(
+        "SELECT reason, faces_count, finished_at, fetch_us, preprocess_us, detect_us FROM {}",
+        match job {
+            None => "results WHERE :job IS NULL",
+            Some(_) => "jobs JOIN results USING (image_id) WHERE job = :job",
+        }
+    ))?;
     let mut rows = statement.query(named_params! { ":job": job })?;
     while let Some(row) = rows.next()? {
         summary.total += 1;
@@ -111,36 +101,60 @@ fn totals(connection: &Connection, job: Option<&str>) -> rusqlite::Result<Summar
         let finished_at = Timestamp::from_micros(row.get(2)?);
         summary.first_finished_at = Some(summary.first_finished_at.map_or(finished_at, |first| first.min(finished_at)));
         summary.last_finished_at = summary.last_finished_at.max(Some(finished_at));
+        for (column, latencies) in [(3, &mut fetch), (4, &mut preprocess), (5, &mut detect)] {
+            if let Some(micros) = row.get::<_, Option<i64>>(column)? {
+                latencies.add(micros.unsigned_abs());
+            }
+        }
     }
+    summary.latency_ms = LatencyByStage {
+        fetch: fetch.percentiles(),
+        preprocess: preprocess.percentiles(),
+        detect: detect.percentiles(),
+    };
     Ok(summary)
 }
 
-/// Steps through one stage's times in order and takes those at the ranks. SQLite sorts beyond its cache on
-/// disk, so that memory is flat and the figures are exact.
-fn percentiles(connection: &Connection, job: Option<&str>, stage: StageName) -> rusqlite::Result<Option<Percentiles>> {
-    let column = match stage {
-        StageName::Fetch => "fetch_us",
-        StageName::Preprocess => "preprocess_us",
-        StageName::Detect => "detect_us",
-    };
-    let source = source(job);
-    let count = format!("SELECT count({column}) FROM {source}");
-    let count: i64 = connection.query_row(&count, named_params! { ":job": job }, |row| row.get(0))?;
-    let sorted = format!("SELECT {column} FROM {source} WHERE {column} IS NOT NULL ORDER BY {column}");
-    let mut statement = connection.prepare(&sorted)?;
-    let mut rows = statement.query(named_params! { ":job": job })?;
-    let ranks = [50, 95, 99, 100].map(|percent| (count * percent + 99) / 100);
-    let mut values = [0.0; 4];
-    let mut rank = 0;
-    while let Some(row) = rows.next()? {
-        rank += 1;
-        let micros: f64 = row.get(0)?;
-        for (value, _) in values.iter_mut().zip(ranks).filter(|(_, wanted)| *wanted == rank) {
-            *value = micros / 1000.0;
-        }
+/// How often which latency occurred, to four significant digits: at most 9,000 counts for each power of ten,
+/// however many rows there are.
+#[derive(Default)]
+struct Latencies {
+    counts: BTreeMap<u64, u64>,
+    total: u64,
+    max: u64,
+}
+
+impl Latencies {
+    fn add(&mut self, micros: u64) {
+        let unit = 10u64.pow(micros.max(1).ilog10().saturating_sub(3));
+        *self.counts.entry(micros / unit * unit).or_default() += 1;
+        self.total += 1;
+        self.max = self.max.max(micros);
     }
-    let [p50, p95, p99, max] = values;
-    Ok((count > 0).then_some(Percentiles { p50, p95, p99, max }))
+
+    fn percentiles(&self) -> Option<Percentiles> {
+        (self.total > 0).then(|| Percentiles {
+            p50: self.percentile(50),
+            p95: self.percentile(95),
+            p99: self.percentile(99),
+            max: milliseconds(self.max),
+        })
+    }
+
+    /// The smallest latency that this many in a hundred do not exceed.
+    fn percentile(&self, percent: u64) -> f64 {
+        let rank = (self.total * percent).div_ceil(100);
+        let mut passed = 0;
+        let reached = self.counts.iter().find(|(_, count)| {
+            passed += **count;
+            passed >= rank
+        });
+        milliseconds(reached.map_or(self.max, |(micros, _)| *micros))
+    }
+}
+
+fn milliseconds(micros: u64) -> f64 {
+    micros as f64 / 1000.0
 }
 
 #[cfg(test)]
@@ -152,12 +166,16 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn summary_counts_every_row_and_its_percentiles_are_exact() {
+    async fn summary_counts_every_row_and_ranks_its_latencies() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.db");
         let store = SqliteStore::open(&path).unwrap();
         for n in 1..=100 {
-            let faces = if n % 2 == 0 { vec![face(1.0), face(2.0)] } else { vec![] };
+            let faces = match n % 4 {
+                0 => vec![face(1.0)],
+                2 => vec![face(1.0); 3],
+                _ => vec![],
+            };
             store.write(&detected(n, "cats", faces)).await.unwrap();
         }
         for n in 101..=103 {
@@ -184,6 +202,19 @@ mod tests {
         assert_eq!((all.job, all.total), (None, 104), "a row that two jobs share counts once");
         assert!(all.first_finished_at.is_some() && all.first_finished_at <= all.last_finished_at);
         assert!(matches!(reader.summary(Some("cows")), Err(ReadError::UnknownJob { .. })));
+    }
+
+    #[test]
+    fn latencies_keep_four_digits_and_bounded_memory() {
+        let mut latencies = Latencies::default();
+        (0..1_000_000).map(|n| n * 17).for_each(|micros| latencies.add(micros));
+        let Percentiles { p50, p95, p99, max } = latencies.percentiles().unwrap();
+        for (found, exact) in [(p50, 8_499.983), (p95, 16_149.983), (p99, 16_829.983)] {
+            assert!(found <= exact && found > exact * 0.999, "{found} for {exact}");
+        }
+        assert_eq!(max, 16_999.983, "the largest is exact");
+        assert!(latencies.counts.len() < 50_000, "{}", latencies.counts.len());
+        latencies.add(u64::MAX);
     }
 
     #[test]

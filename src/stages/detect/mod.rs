@@ -128,7 +128,7 @@ impl<M: FaceModel> Detector<M> {
         }
         let width = self.tensor.width();
         let faces = self.model.run(&self.tensor, |outputs| decode(outputs, width, options.score_threshold));
-        if self.tensor.values().len() * size_of::<f32>() > MAX_IDLE_BYTES {
+        if size_of_val(self.tensor.values()) > MAX_IDLE_BYTES {
             self.tensor = Tensor::default();
         }
         let faces = nms::suppress(faces.map_err(internal)?, options.nms_iou, options.top_k);

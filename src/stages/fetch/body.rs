@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     clock::{Clock, Expired},
-    memory::Memory,
+    memory::{self, Memory},
     options::FetchOptions,
     port::HttpBody,
     sniff::{SNIFF_BYTES, looks_like_image},
@@ -80,7 +80,7 @@ pub(super) async fn collect(
     if buffer.capacity() > buffer.len() + buffer.len() / 4 {
         buffer.shrink_to_fit();
     }
-    Ok(Collected { bytes: buffer.into(), sha256: hex(&digest.finalize()) })
+    Ok(Collected { bytes: memory::hold(buffer, share), sha256: hex(&digest.finalize()) })
 }
 
 fn sniff(head: &[u8]) -> Result<(), Failure> {

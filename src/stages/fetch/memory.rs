@@ -1,4 +1,7 @@
-use tokio::sync::{Semaphore, SemaphorePermit};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Permits are counted in KiB: a semaphore hands out at most 2^32 at once.
 const UNIT: usize = 1024;
@@ -6,42 +9,42 @@ const UNIT: usize = 1024;
 /// 1 TiB.
 const MAX_UNITS: u32 = 1 << 30;
 
-/// Bounds the memory of all bodies on their way in.
+/// Bounds the memory of all bodies, from their first byte until the last stage that holds one lets go of it.
 ///
 /// A body takes more as it grows, so that a server which promises much and sends little holds little. Bodies
 /// that hold a part and wait for more could then wait for each other for ever; therefore one of them at a time
 /// may go over the bound, by its whole size. It always ends, and so in the end does every other.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Memory {
-    units: Semaphore,
+    units: Arc<Semaphore>,
     total: u32,
-    overdraft: Semaphore,
+    overdraft: Arc<Semaphore>,
 }
 
 impl Memory {
     pub(super) fn new(bytes: usize) -> Self {
         let total = units(bytes).max(1);
-        Memory { units: Semaphore::new(total as usize), total, overdraft: Semaphore::new(1) }
+        Memory { units: Arc::new(Semaphore::new(total as usize)), total, overdraft: Arc::new(Semaphore::new(1)) }
     }
 
     /// Memory for one body: none yet.
-    pub(super) fn reserve(&self) -> Reservation<'_> {
-        Reservation { memory: self, held: None, overdraft: None }
+    pub(super) fn reserve(&self) -> Reservation {
+        Reservation { memory: self.clone(), held: None, overdraft: None }
     }
 }
 
 /// One body's share, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Reservation<'a> {
-    memory: &'a Memory,
-    held: Option<SemaphorePermit<'a>>,
-    overdraft: Option<SemaphorePermit<'a>>,
+pub(super) struct Reservation {
+    memory: Memory,
+    held: Option<OwnedSemaphorePermit>,
+    overdraft: Option<OwnedSemaphorePermit>,
 }
 
-impl Reservation<'_> {
+impl Reservation {
     /// Waits until this body may hold `bytes` in all.
     pub(super) async fn grow_to(&mut self, bytes: usize) {
-        let held = self.held.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = units(bytes).saturating_sub(u32::try_from(held).unwrap_or(u32::MAX));
         if more == 0 || self.overdraft.is_some() {
             return;
@@ -50,11 +53,11 @@ impl Reservation<'_> {
         let grantable = more <= self.memory.total;
         tokio::select! {
             biased;
-            Ok(permit) = self.memory.units.acquire_many(more), if grantable => match &mut self.held {
+            Ok(permit) = Arc::clone(&self.memory.units).acquire_many_owned(more), if grantable => match &mut self.held {
                 Some(held) => held.merge(permit),
                 none => *none = Some(permit),
             },
-            Ok(permit) = self.memory.overdraft.acquire() => {
+            Ok(permit) = Arc::clone(&self.memory.overdraft).acquire_owned() => {
                 self.overdraft = Some(permit);
                 // The overdraft covers all of it: the share goes to those who wait.
                 self.held = None;
@@ -62,6 +65,22 @@ impl Reservation<'_> {
             // Neither semaphore is ever closed.
             else => {}
         }
+    }
+}
+
+/// The finished body, which keeps its share until the last clone of the result is dropped.
+pub(super) fn hold(body: Vec<u8>, share: Reservation) -> Bytes {
+    Bytes::from_owner(Held { body, _share: share })
+}
+
+struct Held {
+    body: Vec<u8>,
+    _share: Reservation,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
     }
 }
 
@@ -88,6 +107,19 @@ mod tests {
         drop((a, b));
         assert_eq!(memory.units.available_permits(), 10);
         assert_eq!(memory.overdraft.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_finished_body_keeps_its_share_until_the_last_holder_lets_go() {
+        let memory = Memory::new(10 * UNIT);
+        let mut share = memory.reserve();
+        share.grow_to(3 * UNIT).await;
+        let body = hold(vec![7; 3000], share);
+        let clone = body.clone();
+        drop(body);
+        assert_eq!((clone.len(), memory.units.available_permits()), (3000, 7));
+        drop(clone);
+        assert_eq!(memory.units.available_permits(), 10);
     }
 
     #[tokio::test(start_paused = true)]

@@ -65,7 +65,7 @@ impl<C: HttpClient> Stage for Fetch<C> {
                 Hop::Body(body, fetched) => {
                     let mut facts = message.facts.clone();
                     facts.fetched = Some(fetched);
-                    return Ok(Effect::HandOver(Message { facts, body: body.bytes }));
+                    return Ok(Effect::HandOver(Box::new(Message { facts, body: body.bytes })));
                 }
                 Hop::Redirect(target, by) => (url, status) = (target, Some(by)),
             }

@@ -37,7 +37,8 @@ pub struct FetchOptions {
     pub allow_networks: Vec<IpNet>,
     /// Most exchanges at once, over all hosts.
     pub concurrency: usize,
-    /// Memory for bodies on their way in, in bytes, over all hosts. One body of `max_body_bytes` may come on top.
+    /// Memory for bodies, in bytes, over all hosts, from their first byte until the last stage lets go of them.
+    /// One body of `max_body_bytes` may come on top.
     pub max_bytes_in_flight: usize,
 }
 

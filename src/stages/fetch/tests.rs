@@ -74,7 +74,7 @@ fn picture() -> Vec<Bytes> {
 async fn process(client: &Table, options: FetchOptions, url: &str) -> Result<Message, Failure> {
     let message = Message { facts: Facts::submitted(url, "test", Timestamp::now()), body: Bytes::new() };
     match Fetch::new(client.clone(), options).process(&message).await? {
-        Effect::HandOver(message) => Ok(message),
+        Effect::HandOver(message) => Ok(*message),
         Effect::Detected(_) => panic!("fetch detects nothing"),
     }
 }

@@ -119,7 +119,7 @@ impl Stage for Preprocess {
             .await?;
         let mut facts = message.facts.clone();
         facts.picture = Some(picture);
-        Ok(Effect::HandOver(Message { facts, body: frame.into() }))
+        Ok(Effect::HandOver(Box::new(Message { facts, body: frame.into() })))
     }
 }
 

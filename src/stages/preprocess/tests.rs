@@ -415,11 +415,11 @@ proptest! {
     #[test]
     fn frame_pixels_map_back_to_original_pixels(
         width in 64_u32..400, height in 64_u32..400, orientation in 1_u16..=8,
-        working_size in 32_u32..200, across in 0.2_f32..0.8, down in 0.2_f32..0.8,
+        working_size in 64_u32..200, across in 0.2_f32..0.8, down in 0.2_f32..0.8,
     ) {
         let longest = width.max(height);
         let dot = (across * width as f32, down * height as f32);
-        let radius = longest as f32 / 12.0;
+        let radius = width.min(height) as f32 / 8.0;
         let stored = RgbImage::from_fn(width, height, |x, y| {
             let distance = (x as f32 + 0.5 - dot.0).hypot(y as f32 + 0.5 - dot.1);
             Rgb([if distance < radius { 255 } else { 0 }; 3])
