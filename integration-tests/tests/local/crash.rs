@@ -69,7 +69,8 @@ fn kill_nine_costs_no_row_and_brings_no_other() {
     for _ in 0..10 {
         let mut run = start(place.local("urls.txt --output none"));
         // So few that ten times do not get through the list; now and then while it starts.
-        let (hits, pause) = if random.below(4) == 0 { (0, random.below(250)) } else { (random.below(30), random.below(15)) };
+        let (hits, pause) =
+            if random.below(4) == 0 { (0, random.below(250)) } else { (random.below(30), random.below(15)) };
         let hits = server.total_hits() + hits as usize;
         run.until(|| server.total_hits() >= hits);
         thread::sleep(Duration::from_millis(pause));

@@ -23,13 +23,8 @@ pub fn write_small(folder: &Path, divisor: usize, quality: i32) {
     decompressor.decompress(&solvay, image).unwrap();
     for crop in 0..4 {
         let rows = crop * 8..height;
-        let image = Image {
-            pixels: &pixels[rows.start * pitch..],
-            width,
-            pitch,
-            height: rows.len(),
-            format: PixelFormat::RGB,
-        };
+        let image =
+            Image { pixels: &pixels[rows.start * pitch..], width, pitch, height: rows.len(), format: PixelFormat::RGB };
         let jpeg = turbojpeg::compress(image, quality, Subsamp::Sub2x2).unwrap();
         fs::write(folder.join(format!("{crop}.jpg")), &*jpeg).unwrap();
     }

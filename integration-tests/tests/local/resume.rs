@@ -24,7 +24,8 @@ fn hits(server: &WebServer) -> [usize; 4] {
 fn the_same_command_again_fetches_nothing_and_changes_nothing() {
     let (place, server) = finished();
     let before = place.rows("");
-    let again = finish(place.local("urls.txt")).success().counts("4 of 4 URLs: 0 detected (0 faces), 0 failed, 4 skipped");
+    let again =
+        finish(place.local("urls.txt")).success().counts("4 of 4 URLs: 0 detected (0 faces), 0 failed, 4 skipped");
     assert_eq!(again.stdout, "", "only what was done is printed");
     assert_eq!(server.total_hits(), 4);
     assert_eq!(place.rows(""), before);
@@ -82,7 +83,9 @@ fn a_setting_that_decides_which_faces_are_found_does_everything_again() {
     assert!(place.rows("").iter().all(|row| row["pipeline"]["fingerprint"] != fingerprint));
     finish(place.local(strict)).success().counts("4 skipped");
     // One that does not, does not.
-    finish(place.local(&format!("{strict} --set fetch.concurrency=3 --set detect.threads=1"))).success().counts("4 skipped");
+    finish(place.local(&format!("{strict} --set fetch.concurrency=3 --set detect.threads=1")))
+        .success()
+        .counts("4 skipped");
     assert_eq!(hits(&server), [2; 4]);
 }
 
