@@ -105,7 +105,9 @@ pub(super) fn run(args: LocalArgs) -> Result<ExitCode, CliError> {
     let progress = Progress::new(Arc::clone(&metrics), Arc::clone(&total));
     log_beside(&progress, &settings)?;
 
-    let lists: Vec<Lines> = inputs.iter().map(Input::open).collect::<Result<_, _>>()?;
+    let lists = inputs.iter().map(Input::open).collect::<Result<Vec<Lines>, _>>();
+    // A file that is not there is wrong use; one that breaks off later is not.
+    let lists = lists.map_err(|error| CliError::Usage(error.to_string()))?;
     let store = Arc::new(SqliteStore::open(&args.db)?);
     let stages = Stages::build(&settings)?;
     count_lines(&inputs, Arc::clone(&total));

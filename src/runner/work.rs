@@ -52,14 +52,16 @@ impl<S: Stage> Work<S> {
     /// # Errors
     /// Only where a foreign system is beyond waiting for: the record is then not settled.
     pub async fn carry(&self, record: &Record) -> Result<(), PortError> {
-        let mut message = match self.read(record) {
-            Ok(message) => message,
-            Err(error) => return self.flag(self.unreadable(record, &error)).await,
-        };
-        if S::NAME == StageName::Fetch && self.is_done(&message.facts).await? {
+        let read = self.read(record).map_err(|error| self.unreadable(record, &error));
+        let facts = read.as_ref().map_or_else(|(facts, _)| facts, |message| &message.facts);
+        if S::NAME == StageName::Fetch && self.is_done(facts).await? {
             self.metrics.skipped.add(1);
             return Ok(());
         }
+        let mut message = match read {
+            Ok(message) => message,
+            Err((facts, failure)) => return self.flag(self.failed(facts, failure)).await,
+        };
         // Never closed, so there is always a turn in the end.
         let _turn = self.turns.acquire().await;
         match self.attempt(&mut message).await {
@@ -89,7 +91,7 @@ impl<S: Stage> Work<S> {
     }
 
     fn would_not_change(&self, row: &Settled) -> bool {
-        row.epoch == self.pipeline.epoch
+        row.epoch >= self.pipeline.epoch
             && row.fingerprint == self.pipeline.fingerprint
             && !row.reason.is_some_and(|reason| self.redo.contains(&reason))
     }
@@ -155,15 +157,15 @@ impl<S: Stage> Work<S> {
         ResultRow::failed(facts, failure, &self.model, &self.pipeline)
     }
 
-    /// The row of a record that cannot be read, under the id of its bytes.
-    fn unreadable(&self, record: &Record, error: &RecordError) -> ResultRow {
+    /// What becomes of a record that cannot be read, under the id of its bytes.
+    fn unreadable(&self, record: &Record, error: &RecordError) -> (Facts, Failure) {
         const SHOWN: usize = 256;
         let shown: String = String::from_utf8_lossy(record.value.get(..SHOWN).unwrap_or(&record.value)).into_owned();
         let facts = Facts {
             image_id: ImageId::of(&record.value),
             ..Facts::submitted(&shown, self.default_job.clone(), Timestamp::now())
         };
-        self.failed(facts, Failure::new(Reason::InvalidRecord, error.to_string()))
+        (facts, Failure::new(Reason::InvalidRecord, error.to_string()))
     }
 }
 

@@ -10,8 +10,14 @@ pub use metrics::Metrics;
 
 /// A log level or filter that does not parse.
 #[derive(Debug, thiserror::Error)]
-#[error("log.level: {0}; write a level such as 'info', or levels by module such as 'warn,facemill::runner=debug'")]
-pub struct LogFilterError(#[from] tracing_subscriber::filter::ParseError);
+#[error(
+    "log.level = \"{filter}\": {error}; write a level such as 'info', or levels by module such as \
+     'warn,facemill::runner=debug'"
+)]
+pub struct LogFilterError {
+    filter: String,
+    error: tracing_subscriber::filter::ParseError,
+}
 
 /// Sends the log to `writer`, as text or as one JSON object a line. Once a process; later calls change nothing.
 ///
@@ -21,7 +27,8 @@ pub fn init_logs<W>(filter: &str, json: bool, writer: W) -> Result<(), LogFilter
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(filter)?).with_writer(writer);
+    let parsed = EnvFilter::try_new(filter).map_err(|error| LogFilterError { filter: filter.to_owned(), error })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(writer);
     // An error means that somebody, a test most likely, has set one up already: theirs stays.
     let _ = if json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
     Ok(())

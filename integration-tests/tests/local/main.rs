@@ -1,0 +1,12 @@
+//! `facemill local` as its users meet it: the real program, real HTTP on loopback, real photographs, the real model.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)] // tests
+
+mod bad_input;
+mod cli;
+mod crash;
+mod memory;
+mod outcomes;
+mod pictures;
+mod program;
+mod resume;
+mod signals;
