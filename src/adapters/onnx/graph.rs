@@ -5,7 +5,7 @@
 
 /// The file is no protobuf message with an ONNX graph.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum GraphError {
+pub enum GraphError {
     /// The bytes do not follow protobuf's wire format.
     #[error("not an ONNX file: damaged near byte {0} of one of its messages")]
     Wire(usize),
@@ -30,7 +30,10 @@ mod field {
 
 /// The model with a symbol in the place of batch, height and width of the input `name` (axes 0, 2, 3) and
 /// of the first two axes of every output, without the shapes of intermediate values that follow from them.
-pub(super) fn with_free_sizes(model: &[u8], name: &str) -> Result<Vec<u8>, GraphError> {
+///
+/// # Errors
+/// When the bytes are no ONNX file, or have no such input.
+pub fn with_free_sizes(model: &[u8], name: &str) -> Result<Vec<u8>, GraphError> {
     let mut found = false;
     let rewritten = rewrite(model, &mut |field| match field.number {
         field::MODEL_GRAPH => Ok(Edit::Replace(rewrite(field.payload, &mut |field| match field.number {

@@ -1,6 +1,6 @@
 //! ONNX Runtime, loaded as a shared library when the program starts.
 
-mod graph;
+pub mod graph;
 
 use std::{
     path::{Path, PathBuf},
