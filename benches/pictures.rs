@@ -18,7 +18,7 @@ const SIZES: [(u32, u32, usize); 6] =
     [(500, 400, 4), (640, 480, 4), (800, 600, 5), (1024, 768, 4), (1280, 960, 2), (1600, 1200, 1)];
 
 /// JPEG qualities, each as frequent as any other.
-const QUALITIES: [i32; 4] = [70, 75, 80, 85];
+const QUALITIES: [i32; 4] = [75, 80, 85, 90];
 
 struct Photo {
     pixels: Vec<u8>,
