@@ -31,7 +31,7 @@ eval: build assets ## Measure average precision on labelled faces (FACES=folder)
 	@if [ ! -d "$(FACES)" ]; then \
 		echo "make eval: no folder $(FACES); name one with boxes.csv and photos/: make eval FACES=FOLDER" >&2; exit 1; \
 	fi
-	@python3 scripts/eval.py --facemill "$(TARGET)/debug/facemill" --faces "$(FACES)"
+	@python3 scripts/eval.py "$(TARGET)/debug/facemill" "$(FACES)"
 
 clean: ## Remove what was built and downloaded here
 	@rm -rf assets/downloads

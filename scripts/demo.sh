@@ -24,7 +24,7 @@ job=demo
 run=("$programs/facemill" local "$out/urls.txt" --db "$out/demo.db" --job "$job" --annotate "$out/annotated"
     --allow-network 127.0.0.0/8 --set fetch.read_timeout=1s --set retry.attempts=2 --output table)
 
-printf '\nA web server at %s has three photographs and %s broken things.\n\n$ %s\n\n' \
+printf '\nA web server at %s has three photographs and %s URLs that are less than that.\n\n$ %s\n\n' \
     "$base" "$(($(grep -c ^http "$out/urls.txt") - 3))" "${run[*]}"
 status=0
 "${run[@]}" || status=$?
@@ -33,14 +33,12 @@ printf '\n$ %s\n\n' "$programs/facemill summary --db $out/demo.db"
 "$programs/facemill" summary --db "$out/demo.db" || status=$((status ? status : $?))
 
 printf '\nThe faces, drawn into the pictures:\n'
-find "$out/annotated" -type f 2>/dev/null | sort | sed 's/^/  /'
+find "$out" -path '*/annotated/*' -type f | sort | sed 's/^/  /'
 
-cat <<END
-
-What to type next:
-  $programs/facemill export --db $out/demo.db --format jsonl        every face, as JSON
-  $programs/facemill local --db my.db --annotate pictures URL...    your own pictures
-  $programs/facemill --help
-  make test
-END
+printf '\nWhat to type next:\n'
+printf '  %-60s %s\n' \
+    "$programs/facemill export --db $out/demo.db" 'every face, as JSON' \
+    "$programs/facemill local URL..." 'your own pictures' \
+    "$programs/facemill --help" 'everything else' \
+    'make test' ''
 exit "$status"

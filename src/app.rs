@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, num::NonZero, path::PathBuf, sync::Arc, thread::JoinHandle};
 
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -90,8 +90,6 @@ impl Stages {
     /// # Errors
     /// When one of them cannot be had; the message says what to do.
     pub fn build(settings: &Settings) -> Result<Self, AppError> {
-        let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        let threads = |setting: usize| NonZero::new(setting).unwrap_or(cores);
         let fetch_options = fetch_options(settings);
         let detect = &settings.detect;
         let source = ModelSource {
@@ -126,6 +124,12 @@ impl Stages {
             model: identity,
         })
     }
+}
+
+/// A number of threads; 0 stands for one a core.
+fn threads(setting: usize) -> NonZero<usize> {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    NonZero::new(setting).unwrap_or(cores)
 }
 
 fn fetch_options(settings: &Settings) -> FetchOptions {
@@ -207,16 +211,23 @@ impl Local {
         let Stages { fetch, preprocess, detect, model, pipeline } = stages;
         let builder = Builder { local: &self, settings, model, pipeline };
         let mut stages = JoinSet::new();
-        stages.spawn(builder.runner(fetch, urls_source, urls_positions, Some(Arc::new(images))).run(stop.clone()));
-        stages.spawn(
-            builder.runner(preprocess, images_source, images_positions, Some(Arc::new(frames))).run(never.clone()),
-        );
+        // fetch bounds itself by bytes and by host: a turn held while a slow host is waited for would be
+        // taken from all others.
+        let unbounded = Semaphore::MAX_PERMITS;
+        let fetch = builder.runner(fetch, urls_source, urls_positions, Some(Arc::new(images)), unbounded);
+        stages.spawn(fetch.run(stop.clone()));
+        // One message under work on each thread, and one on its way in or out.
+        let turns = 2 * threads(settings.preprocess.threads).get();
+        let next: Option<Arc<dyn Publish>> = Some(Arc::new(frames));
+        let preprocess = builder.runner(preprocess, images_source, images_positions, next, turns);
+        stages.spawn(preprocess.run(never.clone()));
+        let turns = 2 * threads(settings.detect.threads).get();
         match &self.annotate {
-            None => stages.spawn(builder.runner(detect, frames_source, frames_positions, None).run(never)),
+            None => stages.spawn(builder.runner(detect, frames_source, frames_positions, None, turns).run(never)),
             Some(path) => {
                 let annotate = Annotate::new(detect, path);
                 let annotate = annotate.map_err(|error| AppError::Annotate { path: path.clone(), error })?;
-                stages.spawn(builder.runner(annotate, frames_source, frames_positions, None).run(never))
+                stages.spawn(builder.runner(annotate, frames_source, frames_positions, None, turns).run(never))
             }
         };
         let feeder = feed(lines, urls, self.job.clone(), stop.clone());
@@ -254,6 +265,7 @@ impl Builder<'_> {
         source: I,
         positions: memory::Positions,
         next: Option<Arc<dyn Publish>>,
+        turns: usize,
     ) -> Runner<S, I> {
         let Settings { retry, runner, .. } = self.settings;
         Runner {
@@ -262,6 +274,7 @@ impl Builder<'_> {
                 next,
                 store: Arc::clone(&self.local.store),
                 redo: self.local.redo.clone(),
+                turns: Semaphore::new(turns),
                 retry: RetryPolicy { attempts: retry.attempts, base: retry.base, cap: retry.cap },
                 default_job: self.local.job.clone(),
                 model: self.model.clone(),

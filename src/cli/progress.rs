@@ -28,6 +28,9 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(metrics: Arc<Metrics>, total: Arc<OnceLock<u64>>) -> Self {
         let bar = std::io::stderr().is_terminal().then(ProgressBar::no_length);
+        if let (Some(bar), Ok(style)) = (&bar, ProgressStyle::with_template("{spinner} {wide_msg}")) {
+            bar.set_style(style);
+        }
         Progress { metrics, total, started: Instant::now(), bar }
     }
 
@@ -46,19 +49,18 @@ impl Progress {
             eprintln!("facemill: {}", self.line());
             return;
         };
-        let template = match self.total.get() {
-            Some(total) => {
-                bar.set_length((*total).max(self.metrics.settled()));
-                "{bar:24} {percent:>3}% {msg}"
+        if let Some(total) = self.total.get() {
+            if bar.length().is_none()
+                && let Ok(style) = ProgressStyle::with_template("{bar:20} {percent:>3}% {wide_msg}")
+            {
+                bar.set_style(style);
             }
-            None => "{spinner} {msg}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            bar.update(|state| {
+                state.set_len(*total);
+                state.set_pos(self.metrics.settled());
+            });
         }
-        bar.set_position(self.metrics.settled());
         bar.set_message(self.line());
-        bar.tick();
     }
 
     /// Prints something else without tearing the bar.
@@ -86,13 +88,13 @@ impl Progress {
         let of_total = self.total.get().map(|total| format!(" of {}", HumanCount(*total))).unwrap_or_default();
         let bytes = HumanBytes((metrics.fetched_bytes.get() as f64 / seconds) as u64);
         format!(
-            "{}{of_total} URLs: {} detected ({} faces), {} failed, {} skipped; {rate:.1} URL/s, {bytes}/s{}",
+            "{}{of_total} URLs{}: {} detected ({} faces), {} failed, {} skipped; {rate:.1} URL/s, {bytes}/s",
             HumanCount(settled),
+            self.time_left(settled, rate),
             HumanCount(metrics.detected.get()),
             HumanCount(metrics.faces.get()),
             HumanCount(metrics.failed.get()),
             HumanCount(metrics.skipped.get()),
-            self.time_left(settled, rate),
         )
     }
 
@@ -100,7 +102,7 @@ impl Progress {
         match self.total.get().and_then(|total| total.checked_sub(settled)) {
             Some(left) if left > 0 && rate > 0.0 => {
                 let left = Duration::from_secs((left as f64 / rate).min(1e9) as u64);
-                format!("; {} left", humantime::format_duration(left))
+                format!(", {} left", humantime::format_duration(left))
             }
             _ => String::new(),
         }
@@ -124,6 +126,6 @@ mod tests {
         assert!(line.starts_with("1,505 URLs: 1,500 detected (7 faces), 2 failed, 3 skipped; "), "{line}");
         assert!(!line.contains("left"), "{line}");
         total.set(10_000).unwrap();
-        assert!(progress.line().contains("1,505 of 10,000 URLs") && progress.line().ends_with("left"));
+        assert!(progress.line().starts_with("1,505 of 10,000 URLs, ") && progress.line().contains(" left: 1,500"));
     }
 }

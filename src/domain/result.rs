@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Face, Facts, Failure, ImageId, Reason, StageName, Status, Timestamp, Timings};
+use super::{Face, Facts, Failure, ImageId, Reason, Status, Timestamp, Timings};
 
 /// The terminal row of one URL; as JSON it is `schemas/result.schema.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,17 +144,6 @@ impl ResultRow {
             Some(_) => 0,
         };
         self.timestamps.submitted_at.max(self.pipeline.epoch).as_micros() / 10 * 10 + rank
-    }
-
-    /// The stage that ended it, for logs and statistics.
-    pub fn last_stage(&self) -> StageName {
-        if self.width.is_some() {
-            StageName::Detect
-        } else if self.content_sha256.is_some() {
-            StageName::Preprocess
-        } else {
-            StageName::Fetch
-        }
     }
 }
 

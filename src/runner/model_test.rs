@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use proptest::prelude::*;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinHandle,
     time::sleep,
 };
@@ -29,6 +29,8 @@ use crate::{
 const PARTITIONS: Partition = 3;
 const RECORDS: usize = 12;
 const LIMITS: LaneLimits = LaneLimits { records: 5, bytes: 1 << 20, age: Duration::from_secs(60) };
+/// Fewer than the records of all lanes, so that some wait for their turn.
+const TURNS: usize = 8;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Everything outside the runner: the log, the group, the store, and the stage's pending calls.
@@ -76,6 +78,7 @@ impl Shared {
                 next: Some(Arc::new(self.clone())),
                 store: Arc::new(self.clone()),
                 redo: HashSet::new(),
+                turns: Semaphore::new(TURNS),
                 retry: RetryPolicy { attempts: 2, base: Duration::from_secs(1), cap: Duration::from_secs(1) },
                 default_job: "job".into(),
                 model: Model { name: "m".into(), sha256: String::new() },
@@ -105,6 +108,8 @@ impl Stage for Shared {
             let id = message.facts.image_id;
             world.redone += usize::from(world.rows.contains_key(&id));
             world.calls.push((id, answer));
+            world.calls.retain(|(_, call)| !call.is_closed());
+            assert!(world.calls.len() <= TURNS, "more calls at once than turns");
         }
         match asked.await.unwrap() {
             Answer::HandOver => Ok(Effect::HandOver(Box::new(message.clone()))),
@@ -386,8 +391,8 @@ async fn finish(process: Process, shared: &Shared) {
             let burst = if world.paused.contains(&partition) { 0 } else { LIMITS.records + 2 };
             (0..burst).filter_map(|_| world.delivery(partition)).for_each(|event| process.send(event));
         }
-        // The calls of one burst, and of those that had to wait for it.
-        for _ in 0..2 {
+        // The calls of one burst, and of those that had to wait for their turn.
+        for _ in 0..LIMITS.records {
             sleep(Duration::from_millis(1)).await;
             shared.world().answer_all(Answer::Detect, |_, _| true);
         }

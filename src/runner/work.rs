@@ -3,7 +3,10 @@
 use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
 
 use super::{
     ports::{PortError, Publish, ResultStore},
@@ -28,6 +31,9 @@ pub struct Work<S> {
     pub store: Arc<dyn ResultStore>,
     /// Stored failures with these reasons are worked on again.
     pub redo: HashSet<Reason>,
+    /// Messages that the stage may hold at once, from the begin of its work until the effect is durable: what
+    /// it makes of them does not pile up before a next topic that is full.
+    pub turns: Semaphore,
     /// How often the stage is tried.
     pub retry: RetryPolicy,
     /// The job of records that name none.
@@ -56,6 +62,8 @@ impl<S: Stage> Work<S> {
             Ok(message) => message,
             Err((facts, failure)) => return self.flag(self.failed(facts, failure)).await,
         };
+        // Never closed, so there is always a turn in the end.
+        let _turn = self.turns.acquire().await;
         match self.attempt(&mut message).await {
             Ok(Effect::HandOver(next)) => self.hand_over(*next).await,
             Ok(Effect::Detected(faces)) => {
@@ -83,7 +91,7 @@ impl<S: Stage> Work<S> {
     }
 
     fn would_not_change(&self, row: &Settled) -> bool {
-        row.epoch == self.pipeline.epoch
+        row.epoch >= self.pipeline.epoch
             && row.fingerprint == self.pipeline.fingerprint
             && !row.reason.is_some_and(|reason| self.redo.contains(&reason))
     }
