@@ -103,7 +103,6 @@ impl Stages {
             max_pixels: settings.preprocess.max_pixels,
             max_side: settings.preprocess.max_side,
             decode_bytes: settings.preprocess.decode_budget_bytes as u64,
-            frame_bytes: settings.preprocess.frame_budget_bytes as u64,
             threads: threads(settings.preprocess.threads),
             frame_format: match settings.preprocess.frame_format {
                 FrameFormatSetting::Rgb8 => FrameFormat::Rgb8,

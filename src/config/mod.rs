@@ -227,7 +227,6 @@ impl Loaded {
             ("preprocess.max_pixels", preprocess.max_pixels >= 1, "must be at least 1"),
             ("preprocess.max_side", preprocess.max_side >= 1, "must be at least 1"),
             ("preprocess.decode_budget_bytes", preprocess.decode_budget_bytes >= 1, "must be at least 1"),
-            ("preprocess.frame_budget_bytes", preprocess.frame_budget_bytes >= 1, "must be at least 1"),
             (
                 "detect.working_size",
                 (32..=4096).contains(&detect.working_size) && detect.working_size.is_multiple_of(32),

@@ -51,7 +51,6 @@ pub struct PreprocessSettings {
     pub max_pixels: u64,
     pub max_side: u32,
     pub decode_budget_bytes: usize,
-    pub frame_budget_bytes: usize,
     pub threads: usize,
     pub frame_format: FrameFormatSetting,
 }

@@ -3,7 +3,6 @@
 //! Read the header, refuse what is too large, decode (scaled down already where JPEG allows it), resize,
 //! turn upright: in this order each step has the fewest pixels to move.
 
-mod budget;
 mod format;
 mod jpeg;
 mod orientation;
@@ -12,9 +11,9 @@ mod raster;
 use std::{num::NonZero, sync::Arc};
 
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::{
-    budget::Budget,
     format::{Coding, Header},
     orientation::Orientation,
 };
@@ -28,6 +27,9 @@ use crate::domain::{Failure, FrameFormat, Message, Picture, Reason, StageName};
 /// JPEG quality of frames: above it the detector sees no difference.
 const FRAME_QUALITY: i32 = 90;
 
+/// The unit in which decode memory is handed out, in bytes.
+const MEMORY_UNIT: u64 = 64 << 10;
+
 /// What preprocess may use, and what it makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreprocessOptions {
@@ -39,9 +41,6 @@ pub struct PreprocessOptions {
     pub max_side: u32,
     /// Memory of all decoders together, in bytes. A picture that needs more than all of it has it alone.
     pub decode_bytes: u64,
-    /// Memory of all frames, as raw pixels, from before the decode until the next stage has let go of them, in
-    /// bytes. A frame that needs more than all of it has it alone.
-    pub frame_bytes: u64,
     /// Pictures decoded at once, each on a thread of its own.
     pub threads: NonZero<usize>,
     /// How frames are written.
@@ -49,14 +48,13 @@ pub struct PreprocessOptions {
 }
 
 impl Default for PreprocessOptions {
-    /// 640 pixels, 40 megapixels, 16,384 a side, 128 MiB and 32 MiB, a thread a core, raw frames.
+    /// 640 pixels, 40 megapixels, 16,384 a side, 128 MiB, a thread a core, raw frames.
     fn default() -> Self {
         PreprocessOptions {
             working_size: 640,
             max_pixels: 40_000_000,
             max_side: 16_384,
             decode_bytes: 128 << 20,
-            frame_bytes: 32 << 20,
             threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
             frame_format: FrameFormat::Rgb8,
         }
@@ -66,8 +64,8 @@ impl Default for PreprocessOptions {
 /// The stage.
 pub struct Preprocess {
     options: Arc<PreprocessOptions>,
-    decoding: Budget,
-    frames: Budget,
+    memory: Arc<Semaphore>,
+    memory_units: u32,
     workers: Workers<Worker>,
 }
 
@@ -84,13 +82,24 @@ impl Preprocess {
     pub fn new(options: PreprocessOptions) -> Result<Self, PreprocessError> {
         let workers: Result<_, _> = (0..options.threads.get()).map(|_| Worker::new()).collect();
         let workers = workers.map_err(|error| PreprocessError(error.to_string()))?;
+        let memory_units = memory_units(options.decode_bytes);
         Ok(Preprocess {
-            decoding: Budget::new(options.decode_bytes),
-            frames: Budget::new(options.frame_bytes),
             options: Arc::new(options),
+            memory: Arc::new(Semaphore::new(memory_units as usize)),
+            memory_units,
             workers: Workers::new(workers),
         })
     }
+
+    /// Waits until the decoders' memory has room. A request for more than there is waits for all of it.
+    async fn reserve(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Failure> {
+        let units = memory_units(bytes).min(self.memory_units);
+        Arc::clone(&self.memory).acquire_many_owned(units).await.map_err(internal)
+    }
+}
+
+fn memory_units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX).max(1)
 }
 
 impl Stage for Preprocess {
@@ -99,21 +108,18 @@ impl Stage for Preprocess {
     async fn process(&self, message: &Message) -> Result<Effect, Failure> {
         let header = Header::read(&message.body)?;
         check_limits(&header, &self.options)?;
-        // A finished frame may wait long for the next stage, so its room comes first. Those who have both wait
-        // for nobody.
-        let frame_share = self.frames.reserve(frame_bytes(&header, self.options.working_size)).await?;
-        let decode_share = self.decoding.reserve(decode_bytes(&header, self.options.working_size)).await?;
+        let memory = self.reserve(decode_bytes(&header, self.options.working_size)).await?;
         let (body, options) = (message.body.clone(), Arc::clone(&self.options));
         let (picture, frame) = self
             .workers
             .run(move |worker| {
-                let _until_decoded = decode_share;
+                let _until_decoded = memory;
                 worker.frame(&body, &header, &options)
             })
             .await?;
         let mut facts = message.facts.clone();
         facts.picture = Some(picture);
-        Ok(Effect::HandOver(Box::new(Message { facts, body: frame_share.hold(frame) })))
+        Ok(Effect::HandOver(Box::new(Message { facts, body: frame.into() })))
     }
 }
 
@@ -134,12 +140,6 @@ fn decode_bytes(header: &Header, working_size: u32) -> u64 {
         // The decoder's output, and RGB made of it.
         Coding::Raster { pixel_bytes, .. } => u64::from(header.width) * u64::from(header.height) * (pixel_bytes + 3),
     }
-}
-
-/// Bytes of the frame's pixels.
-fn frame_bytes(header: &Header, working_size: u32) -> u64 {
-    let (width, height) = fit((header.width, header.height), working_size);
-    u64::from(width) * u64::from(height) * 3
 }
 
 /// The frame's size before it is turned upright: never larger than the picture.
