@@ -1,6 +1,6 @@
 //! The composition root: builds stages and adapters from the settings and hands them to the runner.
 
-use std::{collections::HashSet, num::NonZero, path::PathBuf, sync::Arc, thread::JoinHandle};
+use std::{collections::HashSet, num::NonZero, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -205,11 +205,13 @@ impl Local {
         let (images, images_source, images_positions) = log(usize::MAX / 2, local.images_bytes);
         let (frames, frames_source, frames_positions) = log(usize::MAX / 2, local.frames_bytes);
 
-        // Only fetch stops on demand; the stages after it end when nothing more can come.
-        let never = CancellationToken::new();
+        // Only fetch stops on demand; the stages after it end when nothing more can come. If that takes too
+        // long after a stop, they are halted, and what they leave comes again in the next run.
+        let halt = CancellationToken::new();
         let Stages { fetch, preprocess, detect, model, pipeline } = stages;
         let builder = Builder { local: &self, settings, model, pipeline };
         let mut stages = JoinSet::new();
+        let mut patience = std::pin::pin!(halt_after(stop.clone(), settings.runner.drain_timeout / 2, halt.clone()));
         // fetch bounds itself by bytes and by host: a turn held while a slow host is waited for would be
         // taken from all others.
         let unbounded = Semaphore::MAX_PERMITS;
@@ -219,21 +221,26 @@ impl Local {
         let turns = 2 * threads(settings.preprocess.threads).get();
         let next: Option<Arc<dyn Publish>> = Some(Arc::new(frames));
         let preprocess = builder.runner(preprocess, images_source, images_positions, next, turns);
-        stages.spawn(preprocess.run(never.clone()));
+        stages.spawn(preprocess.run(halt.clone()));
         let turns = 2 * threads(settings.detect.threads).get();
         match &self.annotate {
-            None => stages.spawn(builder.runner(detect, frames_source, frames_positions, None, turns).run(never)),
+            None => stages.spawn(builder.runner(detect, frames_source, frames_positions, None, turns).run(halt)),
             Some(path) => {
                 let annotate = Annotate::new(detect, path);
                 let annotate = annotate.map_err(|error| AppError::Annotate { path: path.clone(), error })?;
-                stages.spawn(builder.runner(annotate, frames_source, frames_positions, None, turns).run(never))
+                stages.spawn(builder.runner(annotate, frames_source, frames_positions, None, turns).run(halt))
             }
         };
         let feeder = feed(lines, urls, self.job.clone(), stop.clone());
 
         // The first stage that gives up ends the others: dropping their set aborts them.
         let mut result = Ok(());
-        while let Some(ended) = stages.join_next().await {
+        loop {
+            let ended = tokio::select! {
+                ended = stages.join_next() => ended,
+                () = &mut patience => continue,
+            };
+            let Some(ended) = ended else { break };
             result = ended.map_err(AppError::from).and_then(|ended| ended.map_err(AppError::from));
             if result.is_err() {
                 break;
@@ -247,6 +254,14 @@ impl Local {
         stop.cancel();
         result
     }
+}
+
+/// Cancels `halt` when the stop is `patience` old; then never ends.
+async fn halt_after(stop: CancellationToken, patience: Duration, halt: CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(patience).await;
+    halt.cancel();
+    std::future::pending().await
 }
 
 /// What the runners of one process have in common.
@@ -282,8 +297,13 @@ impl Builder<'_> {
             },
             source,
             commit: Arc::new(positions),
-            limits: LaneLimits { records: runner.lane_records, bytes: runner.lane_bytes, age: runner.lane_age },
-            drain: runner.drain_timeout,
+            limits: LaneLimits {
+                records: runner.lane_records,
+                running: runner.lane_running,
+                bytes: runner.lane_bytes,
+                age: runner.lane_age,
+            },
+            drain: runner.drain_timeout / 2,
         }
     }
 }

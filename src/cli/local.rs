@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    io::{self, Write},
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -9,14 +10,14 @@ use std::{
 
 use clap::{Args, value_parser};
 use ipnet::IpNet;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     CliError, ConfigArgs,
     list::{Input, Lines, ListError},
-    output::{OutputFormat, Printed},
+    output::{OutputFormat, Printed, Printer},
     progress::Progress,
+    say,
+    signals::Signals,
 };
 use crate::{
     adapters::sqlite::SqliteStore,
@@ -100,6 +101,8 @@ pub(super) fn run(args: LocalArgs) -> Result<ExitCode, CliError> {
         return Err(CliError::Usage("standard input can be read once: give - once".into()));
     }
 
+    // A socket for each connection; where the limit cannot be raised, what it allows has to do.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let metrics = Arc::new(Metrics::default());
     let total = Arc::new(OnceLock::new());
     let progress = Progress::new(Arc::clone(&metrics), Arc::clone(&total));
@@ -114,40 +117,54 @@ pub(super) fn run(args: LocalArgs) -> Result<ExitCode, CliError> {
 
     let list_error = Arc::new(Mutex::new(None));
     let lines = until_error(lists, Arc::clone(&list_error));
-    let (printed, printer) =
-        Printed::new(Arc::clone(&store) as Arc<dyn ResultStore>, args.output, progress.suspended());
+    let (output, printer) = printed(Arc::clone(&store) as Arc<dyn ResultStore>, args.output, &progress);
     let local = Local {
         job: args.job.clone(),
         redo: redo(&args.retry),
-        store: Arc::new(printed),
+        store: output,
         annotate: args.annotate.clone(),
         metrics: Arc::clone(&metrics),
     };
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
     let ended = runtime.block_on(supervise(local, stages, &settings, lines, &progress));
+    let interrupted = !matches!(ended, Ok(None));
+    let printed = printer.map_or(Ok(()), |printer| printer.finish(interrupted));
     // Not waited for: a thread may still hang in a read of standard input.
     runtime.shutdown_background();
-    // Ends once the last row is printed; a panic in there costs no row of the database.
-    let _ = printer.join();
     progress.finish();
+
+    let signal = ended?;
     if let Some(store) = Arc::into_inner(store) {
         store.close()?;
     }
-
-    let signal = ended?;
-    let list_error = list_error.lock().unwrap_or_else(PoisonError::into_inner).take();
-    eprintln!("facemill: {}", progress.line());
+    say(&progress.line());
+    if let Some(error) = list_error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(CliError::List(error));
+    }
+    printed?;
     let left = total.get().map(|total| total.saturating_sub(metrics.settled()));
-    match (list_error, signal) {
-        (Some(error), _) => Err(CliError::List(error)),
-        (None, Some(signal)) if left != Some(0) => {
+    match signal {
+        Some(signal) if left != Some(0) => {
             let left = left.map_or("the rest of the input is".to_owned(), |left| format!("{left} URLs are"));
-            eprintln!("facemill: interrupted; {left} left. The same command again goes on from here.");
+            say(&format!("interrupted; {left} left. The same command again goes on from here."));
             Ok(ExitCode::from(signal))
         }
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// The store, and the printer around it if there is anything to print.
+fn printed(
+    store: Arc<dyn ResultStore>,
+    format: OutputFormat,
+    progress: &Progress,
+) -> (Arc<dyn ResultStore>, Option<Printer>) {
+    if format == OutputFormat::None {
+        return (store, None);
+    }
+    let (printed, printer) = Printed::new(store, format, progress.suspended());
+    (Arc::new(printed), Some(printer))
 }
 
 /// Runs the pipeline to its end. Returns the exit code of the signal that ended it early, if one did.
@@ -158,41 +175,29 @@ async fn supervise(
     lines: impl Iterator<Item = Vec<u8>> + Send + 'static,
     progress: &Progress,
 ) -> Result<Option<u8>, CliError> {
-    let stop = CancellationToken::new();
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
+    let signals = Signals::listen().map_err(CliError::Runtime)?;
+    let stop = signals.stop();
     let mut run = std::pin::pin!(local.run(stages, settings, lines, stop.clone()));
-    let mut received = None;
     let mut watch = std::pin::pin!(progress.watch());
+    let mut told = false;
     loop {
         tokio::select! {
-            ended = &mut run => return Ok(ended.map(|()| received)?),
-            code = next_signal(&mut interrupt, &mut terminate) => {
-                if received.is_some() {
-                    eprintln!("facemill: ended at once; what was under way comes again next time");
-                    std::process::exit(i32::from(code));
-                }
-                received = Some(code);
-                stop.cancel();
-                eprintln!("facemill: finishing what is under way; once more to end at once");
+            biased;
+            ended = &mut run => return Ok(ended.map(|()| signals.received())?),
+            () = stop.cancelled(), if !told => {
+                told = true;
+                say("finishing what is under way; once more to end at once");
             }
             () = &mut watch => {}
         }
     }
 }
 
-/// By convention 128 + the signal's number.
-async fn next_signal(interrupt: &mut Signal, terminate: &mut Signal) -> u8 {
-    tokio::select! {
-        _ = interrupt.recv() => 130,
-        _ = terminate.recv() => 143,
-    }
-}
-
 /// Sends the log to stderr, above the progress bar.
 fn log_beside(progress: &Progress, settings: &Settings) -> Result<(), CliError> {
     let suspended = progress.suspended();
-    let write = move |line: &[u8]| suspended(&mut || eprint!("{}", String::from_utf8_lossy(line)));
+    // A log that nobody takes any more is no reason to stop.
+    let write = move |line: &[u8]| suspended(&mut || drop(io::stderr().write_all(line)));
     Ok(init_logs(&settings.log.level, settings.log.format == LogFormat::Json, LineWriter(write))?)
 }
 

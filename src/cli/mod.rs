@@ -7,9 +7,14 @@ mod local;
 mod manual;
 mod output;
 mod progress;
+mod signals;
 pub mod summary;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -71,7 +76,7 @@ struct ConfigArgs {
 
 impl ConfigArgs {
     fn load(&self) -> Result<Loaded, ConfigError> {
-        crate::config::load(self.config.as_deref(), std::env::vars(), &self.set)
+        crate::config::load(self.config.as_deref(), std::env::vars_os(), &self.set)
     }
 }
 
@@ -123,9 +128,14 @@ pub fn main() -> ExitCode {
         Command::Man => manual::man_page().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("facemill: {error}");
+        say(&error.to_string());
         error.exit_code()
     })
+}
+
+/// One line on stderr. Nobody may be reading it, and that is no reason to stop.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "facemill: {text}");
 }
 
 /// The parser, for what is made of it: completions, the manual.

@@ -2,9 +2,10 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     sync::Arc,
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -42,14 +43,41 @@ impl Printed {
         store: Arc<dyn ResultStore>,
         format: OutputFormat,
         suspended: impl Fn(&mut dyn FnMut()) + Send + 'static,
-    ) -> (Self, JoinHandle<()>) {
+    ) -> (Self, Printer) {
         let (rows, waiting) = mpsc::channel(WAITING_ROWS);
         let printer = std::thread::spawn(move || print_all(waiting, format, suspended));
-        (Printed { store, rows }, printer)
+        (Printed { store, rows }, Printer(printer))
     }
 }
 
-fn print_all(mut rows: mpsc::Receiver<ResultRow>, format: OutputFormat, suspended: impl Fn(&mut dyn FnMut())) {
+/// The thread that prints.
+pub(super) struct Printer(JoinHandle<io::Result<()>>);
+
+impl Printer {
+    /// Waits until the last row is printed; after an interruption only a moment, since the reader of standard
+    /// output may have stopped reading without going away.
+    ///
+    /// # Errors
+    /// When standard output could not be written, other than because nobody reads it any more.
+    pub(super) fn finish(self, interrupted: bool) -> io::Result<()> {
+        let patience = Instant::now() + Duration::from_secs(1);
+        while interrupted && !self.0.is_finished() {
+            if Instant::now() > patience {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.0.join().unwrap_or_else(|_| Err(io::Error::other("the printing thread panicked, please report it")))
+    }
+}
+
+/// Ends early when standard output fails. The rows are stored all the same.
+fn print_all(
+    mut rows: mpsc::Receiver<ResultRow>,
+    format: OutputFormat,
+    suspended: impl Fn(&mut dyn FnMut()),
+) -> io::Result<()> {
+    let terminal = io::stdout().is_terminal();
     let mut header = match format {
         OutputFormat::Table => "STATUS    FACES  SIZE         URL\n",
         OutputFormat::Jsonl | OutputFormat::None => "",
@@ -57,17 +85,23 @@ fn print_all(mut rows: mpsc::Receiver<ResultRow>, format: OutputFormat, suspende
     while let Some(row) = rows.blocking_recv() {
         let text = match format {
             OutputFormat::Table => header.to_owned() + &table_line(&row),
-            OutputFormat::Jsonl => serde_json::to_string(&row).unwrap_or_default() + "\n",
+            OutputFormat::Jsonl => serde_json::to_string(&row)? + "\n",
             OutputFormat::None => continue,
         };
         header = "";
         let mut written = Ok(());
-        suspended(&mut || written = print(&text));
-        if written.is_err() {
-            // Nobody reads any more. The rows are stored all the same.
-            return;
+        if terminal {
+            suspended(&mut || written = print(&text));
+        } else {
+            // Not with the bar held: a full pipe may take its time.
+            written = print(&text);
+        }
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
         }
     }
+    Ok(())
 }
 
 fn print(text: &str) -> io::Result<()> {

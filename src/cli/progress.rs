@@ -8,6 +8,7 @@ use std::{
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
+use super::say;
 use crate::telemetry::Metrics;
 
 /// How often a terminal's bar is drawn anew.
@@ -46,8 +47,7 @@ impl Progress {
 
     fn show(&self) {
         let Some(bar) = &self.bar else {
-            eprintln!("facemill: {}", self.line());
-            return;
+            return say(&self.line());
         };
         if let Some(total) = self.total.get() {
             if bar.length().is_none()
@@ -84,7 +84,9 @@ impl Progress {
         let metrics = &self.metrics;
         let settled = metrics.settled();
         let seconds = self.started.elapsed().as_secs_f64().max(0.001);
-        let rate = settled as f64 / seconds;
+        // What was done before costs next to nothing and would make the rate a fairy tale.
+        let worked = metrics.detected.get() + metrics.failed.get();
+        let rate = worked as f64 / seconds;
         let of_total = self.total.get().map(|total| format!(" of {}", HumanCount(*total))).unwrap_or_default();
         let bytes = HumanBytes((metrics.fetched_bytes.get() as f64 / seconds) as u64);
         format!(

@@ -4,7 +4,13 @@
 
 mod settings;
 
-use std::{collections::BTreeMap, ops::RangeInclusive, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    ops::RangeInclusive,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use config::{Config, File, FileFormat, Value, ValueKind};
 
@@ -105,7 +111,7 @@ pub struct Loaded {
 /// For a file that cannot be read, an unknown key or an impossible value, naming the key and its source.
 pub fn load(
     file: Option<&Path>,
-    environment: impl Iterator<Item = (String, String)>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
     assignments: &[String],
 ) -> Result<Loaded, ConfigError> {
     let defaults = Layer::parse("the defaults", DEFAULTS)?;
@@ -116,9 +122,15 @@ pub fn load(
             .map_err(|error| ConfigError::Unreadable { origin: origin.clone(), problem: error.to_string() })?;
         layers.push(Layer::parse(origin, &text)?);
     }
-    let mut variables: Vec<_> = environment.filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
+    // Other variables are none of our business, and need not be text.
+    let ours = environment.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let mut variables: Vec<_> = ours.filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
     variables.sort();
     for (name, value) in variables {
+        let origin = format!("the environment variable {name}");
+        let value = value
+            .into_string()
+            .map_err(|_| ConfigError::Unreadable { origin, problem: "it is not UTF-8".to_owned() })?;
         let key = name.trim_start_matches(ENVIRONMENT_PREFIX).to_lowercase().replace("__", ".");
         layers.push(Layer::assignment(format!("the environment variable {name}"), &key, &value)?);
     }
@@ -194,9 +206,16 @@ impl Loaded {
     pub fn show(&self) -> String {
         let mut effective: BTreeMap<&str, (&Value, &str)> = BTreeMap::new();
         for layer in &self.layers {
+            // A table that has entries now is no empty one any more.
+            effective.retain(|key, _| {
+                let filled =
+                    layer.values.keys().any(|other| other.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')));
+                !filled
+            });
             effective.extend(layer.values.iter().map(|(key, value)| (key.as_str(), (value, layer.origin.as_str()))));
         }
         let line = |(key, (value, origin)): (&str, (&Value, &str))| {
+            let key = FREE_TABLES.iter().find_map(|table| named(table, key)).unwrap_or_else(|| key.to_owned());
             let secret = SECRET_WORDS.iter().any(|word| key.ends_with(word));
             let value = if secret { "\"***redacted***\"".to_owned() } else { literal(value) };
             let origin = if secret { origin.split('=').next().unwrap_or(origin) } else { origin };
@@ -209,8 +228,15 @@ impl Loaded {
     fn check(&self) -> Result<(), ConfigError> {
         let Settings { fetch, preprocess, detect, retry, pipeline, runner, local, .. } = &self.settings;
         let rules: &[(&str, bool, &str)] = &[
-            ("fetch.concurrency", fetch.concurrency >= 1, "must be at least 1"),
-            ("fetch.host_concurrency", fetch.host_concurrency >= 1, "must be at least 1"),
+            ("fetch.concurrency", COUNT.contains(&fetch.concurrency), COUNT_RULE),
+            ("fetch.host_concurrency", COUNT.contains(&fetch.host_concurrency), COUNT_RULE),
+            (
+                "fetch.host_overrides",
+                fetch.host_overrides.values().all(|host| host.concurrency.is_none_or(|count| COUNT.contains(&count))),
+                COUNT_RULE,
+            ),
+            ("preprocess.threads", preprocess.threads <= 1024, "must be at most 1024"),
+            ("detect.threads", detect.threads <= 1024, "must be at most 1024"),
             ("fetch.max_body_bytes", fetch.max_body_bytes >= 1, "must be at least 1"),
             (
                 "fetch.body_budget_bytes",
@@ -241,8 +267,13 @@ impl Loaded {
                 "must be 64 hexadecimal digits, or empty",
             ),
             ("retry.attempts", retry.attempts >= 1, "must be at least 1"),
-            ("pipeline.epoch", humantime::parse_rfc3339_weak(&pipeline.epoch).is_ok(), "must be an RFC 3339 time"),
+            (
+                "pipeline.epoch",
+                humantime::parse_rfc3339_weak(&pipeline.epoch).is_ok_and(|epoch| epoch <= SystemTime::now()),
+                "must be an RFC 3339 time that has come: rows of the future would outrank all that follow",
+            ),
             ("runner.lane_records", runner.lane_records >= 1, "must be at least 1"),
+            ("runner.lane_running", runner.lane_running >= 1, "must be at least 1"),
             ("runner.lane_bytes", runner.lane_bytes >= 1, "must be at least 1"),
             ("local.partitions", (1..=1024).contains(&local.partitions), "must be from 1 to 1024"),
             ("local.urls_records", local.urls_records >= 1, "must be at least 1"),
@@ -270,10 +301,20 @@ impl Loaded {
     }
 }
 
+/// Things at once that one process can have.
+const COUNT: RangeInclusive<usize> = 1..=65_536;
+const COUNT_RULE: &str = "must be from 1 to 65536";
+
 const RATE_RULE: &str = "a rate is 0 for none, or from one a day to a million a second";
 
 fn is_rate(rate: f64) -> bool {
     rate == 0.0 || (1.0 / 86_400.0..=1e6).contains(&rate)
+}
+
+/// `TABLE.NAME.KEY` with the name in quotes, since it has dots of its own.
+fn named(table: &str, key: &str) -> Option<String> {
+    let (name, last) = key.strip_prefix(table)?.rsplit_once('.')?;
+    Some(format!("{table}{}.{last}", literal_text(name)))
 }
 
 fn is_header_text(text: &str) -> bool {
@@ -304,7 +345,7 @@ mod tests {
     use super::*;
 
     fn load_with(environment: &[(&str, &str)], assignments: &[&str]) -> Result<Loaded, ConfigError> {
-        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let assignments: Vec<String> = assignments.iter().map(|text| (*text).to_owned()).collect();
         load(None, environment, &assignments)
     }
@@ -334,7 +375,7 @@ mod tests {
         let file = file("[fetch]\nconcurrency = 1\nmax_redirects = 1\nhost_rate = 1");
         let environment =
             [("FACEMILL__FETCH__MAX_REDIRECTS", "2"), ("FACEMILL__FETCH__HOST_RATE", "2"), ("OTHER", "x")];
-        let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = environment.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let loaded = load(Some(file.path()), environment, &["fetch.host_rate=3".to_owned()]).unwrap();
         let fetch = loaded.settings.fetch.clone();
         assert_eq!((fetch.concurrency, fetch.max_redirects, fetch.host_rate), (1, 2, 3.0));
@@ -370,7 +411,9 @@ mod tests {
     #[test]
     fn an_impossible_value_is_refused_with_its_key_value_and_source() {
         for (assignment, says) in [
-            ("fetch.concurrency=0", "at least 1"),
+            ("fetch.concurrency=0", "from 1 to"),
+            ("fetch.concurrency=9223372036854775807", "from 1 to"),
+            ("pipeline.epoch=2999-01-01T00:00:00Z", "has come"),
             ("fetch.concurrency=many", "many"),
             ("fetch.host_rate=-2", "rate"),
             ("fetch.concurrency=-1", "-1"),
@@ -395,7 +438,12 @@ mod tests {
     #[test]
     fn limits_of_single_hosts_have_names_with_dots() {
         let file = file("[fetch.host_overrides.\"cdn.example.org\"]\nconcurrency = 64\nrate = 9");
-        let settings = load(Some(file.path()), std::iter::empty(), &[]).unwrap().settings;
+        let loaded = load(Some(file.path()), std::iter::empty(), &[]).unwrap();
+        let shown = loaded.show();
+        assert!(shown.contains("fetch.host_overrides.\"cdn.example.org\".rate = 9"), "{shown}");
+        let again = self::file(&shown);
+        assert_eq!(load(Some(again.path()), std::iter::empty(), &[]).unwrap().settings, loaded.settings);
+        let settings = loaded.settings;
         let expected = HostOverride { concurrency: Some(64), rate: Some(9.0) };
         assert_eq!(settings.fetch.host_overrides["cdn.example.org"], expected);
     }

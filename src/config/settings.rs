@@ -100,6 +100,7 @@ pub struct PipelineSettings {
 #[serde(deny_unknown_fields)]
 pub struct RunnerSettings {
     pub lane_records: usize,
+    pub lane_running: usize,
     pub lane_bytes: usize,
     #[serde(with = "humantime_serde")]
     pub lane_age: Duration,

@@ -12,6 +12,8 @@ use super::{
 pub struct LaneLimits {
     /// Records between the committed position and the newest one.
     pub records: usize,
+    /// Records worked on at once.
+    pub running: usize,
     /// Bytes of unfinished records.
     pub bytes: usize,
     /// Age of the oldest unfinished record: a lane that waits longer for one takes no new ones.
@@ -28,7 +30,7 @@ pub(super) struct Lane {
     pub(super) paused: bool,
     /// Whether new records are taken: not once the partition is wanted back.
     open: bool,
-    /// Records that came in spite of a pause, registered but not begun.
+    /// Records that are registered but not begun: their turn has not come, or they came in spite of a pause.
     waiting: VecDeque<Delivery>,
     running: usize,
     /// Of the records waiting and running.
@@ -62,7 +64,7 @@ impl Lane {
 
     /// The next record to begin.
     pub(super) fn begin(&mut self, limits: &LaneLimits) -> Option<Delivery> {
-        if self.running >= limits.records {
+        if self.running >= limits.running {
             return None;
         }
         let delivery = self.waiting.pop_front()?;

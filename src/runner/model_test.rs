@@ -28,7 +28,7 @@ use crate::{
 
 const PARTITIONS: Partition = 3;
 const RECORDS: usize = 12;
-const LIMITS: LaneLimits = LaneLimits { records: 5, bytes: 1 << 20, age: Duration::from_secs(60) };
+const LIMITS: LaneLimits = LaneLimits { records: 5, running: 4, bytes: 1 << 20, age: Duration::from_secs(60) };
 /// Fewer than the records of all lanes, so that some wait for their turn.
 const TURNS: usize = 8;
 const DRAIN: Duration = Duration::from_secs(5);
