@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use crate::{
     pictures::demo_server,
-    program::{Place, finish, text},
+    program::{Place, finish, rows, text},
 };
 
 /// Files of a folder with their contents, to see that nothing was touched or left behind.
@@ -168,14 +168,43 @@ fn a_full_disk_is_an_error_that_costs_no_row_and_room_finishes_the_run() {
     assert!(kept.iter().all(|row| rows[text(&row["url"])] == *row), "a stored row was changed");
 }
 
+/// A real file system of 600 KiB, where the system lets us mount one: it goes when the shell ends.
+#[test]
+fn a_file_system_without_space_is_named_as_such() {
+    if !permits(&["-r", "-m", "mount", "-t", "tmpfs", "none", "/mnt"]) {
+        eprintln!("no mounts here: the test of the limited file size has to stand for this one");
+        return;
+    }
+    let (place, server) = (Place::new(), demo_server());
+    place.write("urls.txt", (0..600).map(|n| server.url(&format!("/missing.jpg?{n}\n"))).collect::<String>());
+    fs::create_dir(place.path("small")).unwrap();
+    let local = "\"$0\" local urls.txt --db small/x.db --output none --allow-network 127.0.0.0/8; echo \"code $?\"";
+    let export = "\"$0\" export --db small/x.db";
+    let script = format!(
+        "mount -t tmpfs -o size=600k none small && {local} && {export} && mount -o remount,size=50m small && \
+         {local} && {export}"
+    );
+    let mut command = place.shell("exec unshare -r -m sh -c \"$1\" \"$0\"");
+    command.arg(script);
+    let ended = finish(command).success().says(&["small/x.db: the disk is full; no stored row is lost: free space"]);
+    let (before, after) = ended.stdout.strip_prefix("code 1\n").and_then(|rest| rest.split_once("code 0\n")).unwrap();
+    let (before, after) = (rows(before), rows(after));
+    assert!(!before.is_empty() && before.len() < 600 && after.len() == 600, "{} and {}", before.len(), after.len());
+    assert!(before.iter().all(|row| after.contains(row)), "a stored row was changed");
+}
+
+/// Whether `unshare` may do this here.
+fn permits(words: &[&str]) -> bool {
+    Command::new("unshare").args(words).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
 /// In a network of its own without any interface, where the system lets us make one; the name of the second
 /// URL exists nowhere (RFC 6761, section 6.4), so that it ends so everywhere.
 #[test]
 fn without_a_network_every_url_ends_as_a_failure_of_its_name() {
     let place = Place::new();
     place.write("urls.txt", "http://example.org/a.jpg\nhttp://nowhere.invalid/a.jpg\n");
-    let alone = ["-r", "-n", "true"];
-    let can_be_alone = Command::new("unshare").args(alone).stderr(Stdio::null()).status().is_ok_and(|it| it.success());
+    let can_be_alone = permits(&["-r", "-n", "true"]);
     let command = if can_be_alone {
         place.shell("exec unshare -r -n \"$0\" local urls.txt --set fetch.dns_timeout=500ms --set retry.base=10ms")
     } else {
