@@ -94,6 +94,7 @@ impl Stages {
         let detect = &settings.detect;
         let source = ModelSource {
             runtime_library: detect.runtime_library.clone(),
+            runtime_sha256: detect.runtime_library_sha256.clone(),
             model: detect.model.clone(),
             sha256: Some(detect.model_sha256.clone()).filter(|sum| !sum.is_empty()),
         };

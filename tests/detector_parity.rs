@@ -51,6 +51,7 @@ async fn same_faces_as_opencv_on_the_same_pixels() {
     let golden: Golden = serde_json::from_str(include_str!("golden/opencv_faces.json")).unwrap();
     let source = ModelSource {
         runtime_library: asset("libonnxruntime.so"),
+        runtime_sha256: Vec::new(),
         model: asset("face_detection_yunet_2023mar.onnx"),
         sha256: Some(golden.model_sha256),
     };

@@ -266,6 +266,11 @@ impl Loaded {
                 is_sha256_or_empty(&detect.model_sha256),
                 "must be 64 hexadecimal digits, or empty",
             ),
+            (
+                "detect.runtime_library_sha256",
+                detect.runtime_library_sha256.iter().all(|sum| !sum.is_empty() && is_sha256_or_empty(sum)),
+                "must be a list of sums of 64 hexadecimal digits, or an empty list",
+            ),
             ("retry.attempts", retry.attempts >= 1, "must be at least 1"),
             (
                 "pipeline.epoch",

@@ -70,6 +70,7 @@ pub struct DetectSettings {
     pub model: PathBuf,
     pub model_sha256: String,
     pub runtime_library: PathBuf,
+    pub runtime_library_sha256: Vec<String>,
     pub working_size: u32,
     pub score_threshold: f32,
     pub nms_iou: f32,

@@ -24,6 +24,9 @@ const INPUT: &str = "input";
 pub struct ModelSource {
     /// ONNX Runtime's shared library (setting `detect.runtime_library`).
     pub runtime_library: PathBuf,
+    /// The SHA-256 sums that the library may have, in hexadecimal (setting `detect.runtime_library_sha256`);
+    /// none at all accepts any.
+    pub runtime_sha256: Vec<String>,
     /// The model file (setting `detect.model`).
     pub model: PathBuf,
     /// The SHA-256 that the file must have, in hexadecimal (setting `detect.model_sha256`); none accepts any.
@@ -43,6 +46,17 @@ pub enum OnnxError {
         path: PathBuf,
         /// What the loader says.
         detail: String,
+    },
+    /// The shared library is another one. It is not loaded: loading runs its code.
+    #[error(
+        "ONNX Runtime at {} has the SHA-256 {found}, which detect.runtime_library_sha256 does not list; `make assets` fetches the right one",
+        .path.display()
+    )]
+    LibraryChecksum {
+        /// The library.
+        path: PathBuf,
+        /// Its sum.
+        found: String,
     },
     /// A process can load the runtime once.
     #[error("ONNX Runtime is loaded already, from {}; detect.runtime_library cannot be {} as well", .loaded.display(), .wanted.display())]
@@ -106,7 +120,7 @@ impl OnnxModel {
         }
         let wrong = |detail: String| OnnxError::WrongModel { path: path.clone(), detail };
         let graph = graph::with_free_sizes(&file, INPUT).map_err(|error: GraphError| wrong(error.to_string()))?;
-        let environment = environment(&source.runtime_library)?;
+        let environment = environment(&source.runtime_library, &source.runtime_sha256)?;
         let sessions = (0..sessions)
             .map(|_| YunetSession::open(&environment, &graph))
             .collect::<Result<_, _>>()
@@ -117,7 +131,7 @@ impl OnnxModel {
 }
 
 /// The process's one environment. The runtime can neither be unloaded nor started a second time.
-fn environment(library: &Path) -> Result<Environment, OnnxError> {
+fn environment(library: &Path, sums: &[String]) -> Result<Environment, OnnxError> {
     static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
     let failed = |detail: String| OnnxError::Library { path: library.to_owned(), detail };
     // The loader would look for a relative path beside the program.
@@ -128,6 +142,12 @@ fn environment(library: &Path) -> Result<Environment, OnnxError> {
             true => Ok(environment.clone()),
             false => Err(OnnxError::SecondLibrary { loaded: loaded.clone(), wanted: path }),
         };
+    }
+    if !sums.is_empty() {
+        let found = hex(&Sha256::digest(std::fs::read(&path).map_err(|error| failed(error.to_string()))?));
+        if !sums.iter().any(|sum| sum.eq_ignore_ascii_case(&found)) {
+            return Err(OnnxError::LibraryChecksum { path, found });
+        }
     }
     let builder = ort::init_from(&path).map_err(|error| failed(error.to_string()))?;
     let environment = builder.with_name("facemill").build().map_err(|error| failed(error.to_string()))?;

@@ -21,6 +21,7 @@ fn asset(name: &str) -> PathBuf {
 fn source() -> ModelSource {
     ModelSource {
         runtime_library: asset("libonnxruntime.so"),
+        runtime_sha256: Vec::new(),
         model: asset("face_detection_yunet_2023mar.onnx"),
         sha256: Some(SHA256.into()),
     }
@@ -41,7 +42,7 @@ fn the_model_is_known_by_name_and_content() {
 #[test]
 fn with_free_sizes_the_model_says_what_the_untouched_one_says() {
     let file = std::fs::read(source().model).unwrap();
-    let environment = environment(&source().runtime_library).unwrap();
+    let environment = environment(&source().runtime_library, &[]).unwrap();
     let values: Vec<f32> = (0..3 * 640 * 640_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as f32).collect();
     let answers = |graph: &[u8]| {
         let mut session = YunetSession::session(&environment, graph).unwrap();
