@@ -105,7 +105,7 @@ fn the_second_signal_ends_at_once() {
     assert!(run.is_running(), "it waits for what is under way");
     run.signal("INT");
     let asked = Instant::now();
-    run.end().with_code(130).says(&["ended at once"]);
+    run.end().with_code(130).says(&["once more to end at once"]);
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     assert_eq!(place.rows("").len(), 0);
 }
