@@ -4,7 +4,10 @@
 use image::ImageFormat;
 
 use super::jpeg;
-use crate::domain::{Failure, Reason};
+use crate::{
+    domain::{Failure, Reason},
+    stages::magic::PictureFormat,
+};
 
 /// What the first bytes say.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,30 +41,26 @@ impl Header {
     /// [`Reason::NotAnImage`], [`Reason::UnsupportedFormat`], or [`Reason::CorruptImage`] where the type
     /// is known and the header is not whole.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Failure> {
-        if bytes.starts_with(b"\xFF\xD8\xFF") {
-            let header = jpeg::Header::read(bytes)?;
-            return Ok(Header { width: header.width, height: header.height, coding: Coding::Jpeg(header) });
-        }
-        let Some(format) = raster_format(bytes) else { return Err(no_decoder(bytes)) };
+        let format = match PictureFormat::of(bytes) {
+            Some(PictureFormat::Jpeg) => {
+                let header = jpeg::Header::read(bytes)?;
+                return Ok(Header { width: header.width, height: header.height, coding: Coding::Jpeg(header) });
+            }
+            Some(PictureFormat::Png) => ImageFormat::Png,
+            Some(PictureFormat::Gif) => ImageFormat::Gif,
+            Some(PictureFormat::WebP) => ImageFormat::WebP,
+            Some(PictureFormat::Bmp) => ImageFormat::Bmp,
+            Some(PictureFormat::Undecodable(name)) => {
+                return Err(Failure::new(Reason::UnsupportedFormat, format!("{name} is not decoded")));
+            }
+            None => return Err(Failure::new(Reason::NotAnImage, "no picture format starts with these bytes")),
+        };
         let (width, height, pixel_bytes) = raster_size(format, bytes)
             .ok_or_else(|| Failure::new(Reason::CorruptImage, "the header ends early or is damaged"))?;
         if width == 0 || height == 0 {
             return Err(Failure::new(Reason::CorruptImage, "the header declares no pixels"));
         }
         Ok(Header { width, height, coding: Coding::Raster { format, pixel_bytes } })
-    }
-}
-
-fn raster_format(bytes: &[u8]) -> Option<ImageFormat> {
-    match bytes {
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Some(ImageFormat::Png),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(ImageFormat::WebP),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(ImageFormat::Gif),
-        // Two letters are too few to tell a bitmap from a text: the sizes of the DIB header follow at 14.
-        [b'B', b'M', ..] if matches!(u32_le(bytes, 14), Some(12 | 16 | 40 | 52 | 56 | 64 | 108 | 124)) => {
-            Some(ImageFormat::Bmp)
-        }
-        _ => None,
     }
 }
 
@@ -116,56 +115,6 @@ fn bmp_size(bytes: &[u8]) -> Option<(u32, u32, u64)> {
         12 => Some((u16_le(bytes, 18)?.into(), u16_le(bytes, 20)?.into(), 4)),
         _ => Some((u32_le(bytes, 18)?, u32_le(bytes, 22)?.cast_signed().unsigned_abs(), 4)),
     }
-}
-
-/// Why there is no decoder: a picture of another kind, or none at all.
-fn no_decoder(bytes: &[u8]) -> Failure {
-    match known_picture(bytes) {
-        Some(name) => Failure::new(Reason::UnsupportedFormat, format!("{name} is not decoded")),
-        None => Failure::new(Reason::NotAnImage, "no picture format starts with these bytes"),
-    }
-}
-
-fn known_picture(bytes: &[u8]) -> Option<&'static str> {
-    const MAGIC: [(&[u8], &str); 14] = [
-        (b"II*\0", "TIFF"),
-        (b"MM\0*", "TIFF"),
-        (b"II+\0", "BigTIFF"),
-        (b"MM\0+", "BigTIFF"),
-        (b"\xFF\x0A", "JPEG XL"),
-        (b"\0\0\0\x0CJXL \r\n\x87\n", "JPEG XL"),
-        (b"\0\0\0\x0CjP  \r\n\x87\n", "JPEG 2000"),
-        (b"\xFF\x4F\xFF\x51", "JPEG 2000"),
-        (b"\0\0\x01\0", "ICO"),
-        (b"8BPS", "PSD"),
-        (b"qoif", "QOI"),
-        (b"\x76\x2F\x31\x01", "OpenEXR"),
-        (b"#?RADIANCE", "Radiance HDR"),
-        (b"<svg", "SVG"),
-    ];
-    let magic = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, name)| *name);
-    magic.or_else(|| iso_media_picture(bytes)).or_else(|| svg_document(bytes))
-}
-
-/// AVIF and HEIF by the brands of the ftyp box (ISO/IEC 14496-12 section 4.3): a film has the same box.
-fn iso_media_picture(bytes: &[u8]) -> Option<&'static str> {
-    if bytes.get(4..8)? != b"ftyp" {
-        return None;
-    }
-    let end = usize::try_from(u32_be(bytes, 0)?).ok()?.clamp(8, 256).min(bytes.len());
-    let mut brands = bytes.get(8..end)?.chunks_exact(4);
-    brands.find_map(|brand| match brand {
-        b"avif" | b"avis" => Some("AVIF"),
-        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => Some("HEIC"),
-        _ => None,
-    })
-}
-
-/// An XML document whose root comes early and is `svg`.
-fn svg_document(bytes: &[u8]) -> Option<&'static str> {
-    let start = bytes.get(..bytes.len().min(1024))?;
-    let is_svg = bytes.starts_with(b"<?xml") && start.windows(4).any(|window| window == b"<svg");
-    is_svg.then_some("SVG")
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -229,7 +178,8 @@ mod tests {
             (b"\0\0\0\x1CftypavifX\0\0\0avifmif1miaf", "AVIF"),
             (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
             (b"\xFF\x0Aabc", "JPEG XL"),
-            (b"<?xml version=\"1.0\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\"/>", "SVG"),
+            (b"\0\0\0\x0CjP  \r\n\x87\n", "JPEG 2000"),
+            (b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0", "ICO"),
         ] {
             let failure = Header::read(bytes).unwrap_err();
             assert_eq!(failure.reason, Reason::UnsupportedFormat);
