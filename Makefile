@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check eval clean assets build bench doc need first-build
+.PHONY: help demo test check eval clean assets build bench doc faces need first-build
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -27,10 +27,7 @@ check: need ## Check style, lints, layers, licences, spelling
 	@scripts/need.sh rustfmt clippy
 	@scripts/check.sh
 
-eval: build assets ## Measure average precision on labelled faces (FACES=folder)
-	@if [ ! -d "$(FACES)" ]; then \
-		echo "make eval: no folder $(FACES); name one with boxes.csv and photos/: make eval FACES=FOLDER" >&2; exit 1; \
-	fi
+eval: faces build assets ## Measure average precision on labelled faces (FACES=folder)
 	@python3 scripts/eval.py "$(TARGET)/debug/facemill" "$(FACES)"
 
 clean: ## Remove what was built and downloaded here
@@ -48,6 +45,12 @@ bench: assets ## Measure speed and memory (builds with optimisation)
 
 doc: need ## Build the API's documentation: target/doc/facemill/index.html
 	@cargo doc --workspace --no-deps
+
+# The line that scripts/eval.py says, before anything is built.
+faces:
+	@if [ ! -e "$(FACES)/boxes.csv" ]; then \
+		echo "eval: no boxes.csv in $(FACES); name a folder with boxes.csv and photos/: make eval FACES=FOLDER" >&2; exit 1; \
+	fi
 
 need:
 	@scripts/need.sh cc c++ cmake nasm make python3 cargo

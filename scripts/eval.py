@@ -5,7 +5,7 @@
     scripts/eval.py --self-test
 
 FACEMILL is the program. FOLDER holds photos/ and boxes.csv (file, x, y, width, height, label; each row a face)
-and is ../shared/faces beside the repository unless named; where it is absent, nothing is measured. The photos
+and is ../shared/faces beside the repository unless named; where it is absent, that is an error. The photos
 are served over loopback HTTP, the rows come back through `facemill export`.
 """
 
@@ -171,8 +171,8 @@ def main() -> None:
     if arguments.program is None:
         parser.error("name the facemill program")
     if not (arguments.folder / "boxes.csv").exists():
-        print(f"eval: skipped, there are no boxed photos in {arguments.folder}")
-        return
+        sys.exit(f"eval: no boxes.csv in {arguments.folder}; name a folder with boxes.csv and photos/: "
+                 "make eval FACES=FOLDER")
     truth = read_truth(arguments.folder)
     report(truth, detect(arguments.program, arguments.folder / "photos", list(truth), arguments.set))
 

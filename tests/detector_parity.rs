@@ -3,11 +3,11 @@
 //! `scripts/golden_opencv.py` wrote the golden file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, num::NonZero, path::PathBuf};
 
 use facemill::{
     adapters::onnx::{ModelSource, OnnxModel},
-    domain::{Face, Facts, Message, Point, Timestamp},
+    domain::{Face, Facts, FrameFormat, Message, Point, Timestamp},
     stages::{
         Effect, Stage,
         detect::{Detect, DetectOptions},
@@ -56,7 +56,15 @@ async fn same_faces_as_opencv_on_the_same_pixels() {
         sha256: Some(golden.model_sha256),
     };
     // Whole pixels, as OpenCV sees them: nothing is shrunk and nothing enlarged.
-    let preprocess = Preprocess::new(PreprocessOptions { working_size: u32::MAX, ..Default::default() }).unwrap();
+    let preprocess = Preprocess::new(PreprocessOptions {
+        working_size: u32::MAX,
+        max_pixels: 40_000_000,
+        max_side: 16_384,
+        decode_bytes: 1 << 30,
+        threads: NonZero::<usize>::MIN,
+        frame_format: FrameFormat::Rgb8,
+    })
+    .unwrap();
     let options = DetectOptions {
         working_size: 0,
         score_threshold: golden.score_threshold,

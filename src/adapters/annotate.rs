@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -46,7 +47,7 @@ impl<S: Stage> Stage for Annotate<S> {
             let (frame, picture, faces, to) = (message.body.clone(), picture.clone(), faces.clone(), path.clone());
             let written = tokio::task::spawn_blocking(move || write(&frame, &picture, &faces, &to)).await;
             // The detection stands without its drawing.
-            if let Ok(Err(error)) = written {
+            if let Err(error) = written.map_err(AnnotateError::from).and_then(|written| written) {
                 tracing::error!(path = %path.display(), %error, "cannot write the annotated picture");
             }
         }
@@ -60,6 +61,9 @@ enum AnnotateError {
     Jpeg(#[from] turbojpeg::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// Drawing panicked.
+    #[error(transparent)]
+    Drawing(#[from] tokio::task::JoinError),
 }
 
 fn write(frame: &Bytes, picture: &Picture, faces: &[Face], path: &Path) -> Result<(), AnnotateError> {
@@ -80,9 +84,16 @@ fn write(frame: &Bytes, picture: &Picture, faces: &[Face], path: &Path) -> Resul
     };
     let jpeg = turbojpeg::compress(image, QUALITY, turbojpeg::Subsamp::Sub2x2)?;
     // Renamed into place, so that a picture that is there is whole.
-    let unfinished = path.with_extension("jpg.part");
+    let unfinished = unfinished(path);
     std::fs::write(&unfinished, &*jpeg)?;
     Ok(std::fs::rename(unfinished, path)?)
+}
+
+/// A name that nobody else writes to: a URL may be in a list twice, and be drawn twice at once.
+fn unfinished(path: &Path) -> PathBuf {
+    static FILES: AtomicU64 = AtomicU64::new(0);
+    let number = FILES.fetch_add(1, Ordering::Relaxed);
+    path.with_extension(format!("{}-{number}.part", std::process::id()))
 }
 
 /// Rows of red, green, blue.
@@ -167,6 +178,38 @@ mod tests {
         // The box of 40..80 × 10..50 in the original is 20..40 × 5..25 in the frame.
         assert!(green(20, 15) && green(39, 15) && green(30, 5) && green(30, 24));
         assert!(!green(45, 15) && !green(17, 28));
+    }
+
+    #[test]
+    fn the_same_picture_drawn_many_times_at_once_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, message) = (folder.path().join("id.jpg"), message());
+        let picture = message.facts.picture.unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    (0..20).for_each(|_| write(&message.body, &picture, &[face(40.0, 10.0)], &path).unwrap());
+                });
+            }
+        });
+        assert!(turbojpeg::decompress(&std::fs::read(&path).unwrap(), turbojpeg::PixelFormat::RGB).is_ok());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_drawing_is_logged_and_leaves_the_detection() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let writer = log.reopen().unwrap();
+        let _logged = tracing::subscriber::set_default(
+            tracing_subscriber::fmt().with_writer(move || writer.try_clone().unwrap()).finish(),
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let mut message = message();
+        message.facts.picture.as_mut().unwrap().frame_width = 0;
+        let stage = Annotate::new(Finds(vec![face(40.0, 10.0)]), folder.path()).unwrap();
+        assert!(matches!(stage.process(&message).await, Ok(Effect::Detected(faces)) if faces.len() == 1));
+        let log = std::fs::read_to_string(log.path()).unwrap();
+        assert!(log.contains("cannot write the annotated picture") && log.contains("panicked"), "{log}");
     }
 
     #[tokio::test]

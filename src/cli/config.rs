@@ -1,10 +1,10 @@
 //! `facemill config`: what the settings are.
 
-use std::io::{self, Write};
+use std::io;
 
 use clap::{Args, Subcommand};
 
-use super::{CliError, ConfigArgs};
+use super::{CliError, ConfigArgs, manual::print};
 
 /// Print the settings and where they come from
 #[derive(Debug, Args)]
@@ -26,5 +26,5 @@ pub(super) fn run(command: &ConfigCommand) -> Result<(), CliError> {
         Action::Show(args) => args.load()?.show(),
         Action::Defaults => crate::config::DEFAULTS.to_owned(),
     };
-    Ok(io::stdout().write_all(text.as_bytes())?)
+    print(&mut io::stdout(), text.as_bytes())
 }

@@ -128,26 +128,52 @@ trait RowWriter {
 /// # Errors
 /// When the database cannot be read or the output cannot be written.
 pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
-    // Opened first: an export that cannot begin must not empty the file of an earlier one.
+    // First: an export that cannot begin touches no file.
     let reader = SqliteReader::open(&args.db)?;
-    let output: Box<dyn Write + Send> = if args.output == Path::new(STDOUT) {
+    reader.check_job(args.job.as_deref())?;
+    let output = args.output.as_path();
+    if output == Path::new(STDOUT) {
         if args.format == Format::Parquet && io::stdout().is_terminal() {
             return Err(ExportError::Terminal);
         }
-        Box::new(io::stdout())
-    } else {
-        Box::new(create(&args.output, &args.db)?)
-    };
-    export(&reader, args, BufWriter::with_capacity(BUFFER_BYTES, output))
-}
-
-fn create(output: &Path, db: &Path) -> Result<File, ExportError> {
-    if let (Ok(output_file), Ok(db_file)) = (fs::canonicalize(output), fs::canonicalize(db))
+        return export(&reader, args, buffered(io::stdout()));
+    }
+    if let (Ok(output_file), Ok(db_file)) = (fs::canonicalize(output), fs::canonicalize(&args.db))
         && output_file == db_file
     {
         return Err(ExportError::OutputIsDatabase(output.to_owned()));
     }
-    File::create(output).map_err(|cause| ExportError::Create { path: output.to_owned(), cause })
+    // A device, a pipe, or a link such as /dev/stdout stays what it is.
+    let in_place = fs::symlink_metadata(output).is_ok_and(|there| !there.is_file());
+    if in_place {
+        let file = File::create(output).map_err(|cause| ExportError::Create { path: output.to_owned(), cause })?;
+        return export(&reader, args, buffered(file));
+    }
+    replace(output, |file| export(&reader, args, buffered(file)))
+}
+
+fn buffered<W: Write>(output: W) -> BufWriter<W> {
+    BufWriter::with_capacity(BUFFER_BYTES, output)
+}
+
+/// Has a new file written beside `output` and moves it there when it is whole: until then, and after a failure, an
+/// earlier export stays.
+fn replace(output: &Path, write: impl FnOnce(&File) -> Result<(), ExportError>) -> Result<(), ExportError> {
+    let mut unfinished = output.as_os_str().to_owned();
+    unfinished.push(format!(".{}.part", std::process::id()));
+    let unfinished = PathBuf::from(unfinished);
+    let file = File::create(&unfinished).map_err(|cause| ExportError::Create { path: output.to_owned(), cause })?;
+    let moved = || {
+        file.sync_all()?;
+        fs::rename(&unfinished, output)
+    };
+    let result = write(&file)
+        .and_then(|()| moved().map_err(|cause| ExportError::Write { output: output.display().to_string(), cause }));
+    if result.is_err() {
+        // What is wrong is said by the first error.
+        let _ = fs::remove_file(&unfinished);
+    }
+    result
 }
 
 /// Writes the rows that `args` asks for. Whoever closes the pipe early (`| head`) has what he wanted: no error.
@@ -388,6 +414,62 @@ mod tests {
         assert_eq!(lines(&fs::read(&output).unwrap()), rows, "the earlier export is still there");
         assert!(matches!(to_file(&db, &db), Err(ExportError::OutputIsDatabase(_))));
         assert!(matches!(to_file(&db, &folder.path().join("no/x")), Err(ExportError::Create { .. })));
+    }
+
+    /// The names in a folder.
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_earlier_export_stays_until_the_new_one_is_whole() {
+        let rows = mixed();
+        let (folder, _reader) = stored(&rows);
+        let (db, exports) = (folder.path().join("x.db"), folder.path().join("exports"));
+        fs::create_dir(&exports).unwrap();
+        let output = exports.join("x.jsonl");
+        fs::write(&output, "the earlier one").unwrap();
+        let earlier = || assert_eq!(fs::read_to_string(&output).unwrap(), "the earlier one");
+
+        let unknown = args(&format!("--db {} --job cast --output {}", db.display(), output.display()));
+        assert!(matches!(run(&unknown), Err(ExportError::Read(ReadError::UnknownJob { .. }))));
+        earlier();
+
+        let full_disk = replace(&output, |mut file| {
+            file.write_all(b"the begin").unwrap();
+            earlier();
+            Err(ExportError::Write { output: String::new(), cause: io::ErrorKind::StorageFull.into() })
+        });
+        assert!(matches!(full_disk, Err(ExportError::Write { .. })));
+        earlier();
+        assert_eq!(names(&exports), ["x.jsonl"], "nothing else is left");
+
+        run(&args(&format!("--db {} --output {}", db.display(), output.display()))).unwrap();
+        assert_eq!(lines(&fs::read(&output).unwrap()), rows);
+        assert_eq!(names(&exports), ["x.jsonl"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn devices_and_links_are_written_in_place() {
+        let rows = mixed();
+        let (folder, _reader) = stored(&rows);
+        let to = |output: &Path| {
+            let db = folder.path().join("x.db");
+            run(&args(&format!("--db {} --output {}", db.display(), output.display())))
+        };
+        assert!(matches!(to(Path::new("/dev/full")), Err(ExportError::Write { .. })));
+        to(Path::new("/dev/null")).unwrap();
+
+        let (link, file) = (folder.path().join("link"), folder.path().join("file"));
+        fs::write(&file, "the earlier one").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        to(&link).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(lines(&fs::read(&file).unwrap()), rows);
     }
 
     #[test]

@@ -19,12 +19,33 @@ pub enum Input {
     Url(String),
 }
 
+/// What some editors write before the first line of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// A list that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read the URL list {name}: {error}")]
+#[error("cannot read the URL list {name}: {error}; {}", self.advice())]
 pub struct ListError {
     name: String,
     error: io::Error,
+}
+
+impl ListError {
+    fn advice(&self) -> String {
+        match self.error.kind() {
+            io::ErrorKind::NotFound if looks_like_url(&self.name) => format!("did you mean https://{}?", self.name),
+            io::ErrorKind::NotFound => "check the name".to_owned(),
+            io::ErrorKind::PermissionDenied => "check who may read it".to_owned(),
+            io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
+            _ => "check that the list is whole".to_owned(),
+        }
+    }
+}
+
+/// `example.org/a.jpg`, where no folder `example.org` is.
+fn looks_like_url(name: &str) -> bool {
+    let Some((host, _)) = name.split_once('/') else { return name.starts_with("www.") };
+    host.trim_matches('.').contains('.') && !Path::new(host).exists()
 }
 
 impl Input {
@@ -47,7 +68,7 @@ impl Input {
             Input::Stdin => ("on standard input".to_owned(), Box::new(io::stdin())),
             Input::Url(url) => (url.clone(), Box::new(Cursor::new(url.clone().into_bytes()))),
         };
-        Ok(Lines { name, source: Some(source), reader: None, failed: false })
+        Ok(Lines { name, source: Some(source), reader: None, started: false, failed: false })
     }
 
     /// Whether its lines can be counted beforehand, since it can be read twice.
@@ -75,6 +96,8 @@ pub struct Lines {
     /// Until the first read, which tells plain text from a compressed list.
     source: Option<Box<dyn Read + Send>>,
     reader: Option<Box<dyn BufRead + Send>>,
+    /// Whether the first line was read.
+    started: bool,
     failed: bool,
 }
 
@@ -87,13 +110,15 @@ impl Lines {
     }
 
     fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let Some(reader) = self.reader()? else { return Ok(None) };
         loop {
+            let Some(reader) = self.reader()? else { return Ok(None) };
             let mut line = Vec::new();
             if !read_line(reader, &mut line)? {
                 return Ok(None);
             }
-            let text = line.trim_ascii();
+            let first = !std::mem::replace(&mut self.started, true);
+            let mark: &[u8] = if first { BYTE_ORDER_MARK } else { b"" };
+            let text = line.strip_prefix(mark).unwrap_or(&line).trim_ascii();
             if !text.is_empty() && !text.starts_with(b"#") {
                 return Ok(Some(text.to_vec()));
             }
@@ -174,6 +199,16 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_belongs_to_no_url() {
+        let marked = [BYTE_ORDER_MARK, LIST].concat();
+        assert_eq!(lines_of(&marked), lines_of(LIST), "before a comment");
+        let marked = [BYTE_ORDER_MARK, b"http://a.example/1\n", BYTE_ORDER_MARK, b"http://a.example/2"].concat();
+        assert_eq!(lines_of(&marked), ["http://a.example/1", "\u{feff}http://a.example/2"], "only the first is one");
+        assert_eq!(lines_of(&zstd::encode_all(marked.as_slice(), 3).unwrap()), lines_of(&marked));
+        assert!(lines_of(BYTE_ORDER_MARK).is_empty());
+    }
+
+    #[test]
     fn gzip_and_zstd_are_told_by_their_bytes() {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         gzip.write_all(LIST).unwrap();
@@ -208,9 +243,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_opened_says_so_before_anything_starts() {
-        let missing = Input::File("no/such/list.txt".into()).open().err().unwrap().to_string();
-        assert!(missing.contains("no/such/list.txt"), "{missing}");
-        assert!(Input::File(std::env::temp_dir()).open().is_err(), "a folder is no list");
+        let error = |path: &str| Input::File(path.into()).open().err().unwrap().to_string();
+        for file in ["no/such/list.txt", "list.tvt", "./no.such/list", "../no.such/list", "/no.such/list"] {
+            let missing = error(file);
+            assert!(missing.contains(file) && missing.ends_with("; check the name"), "{missing}");
+        }
+        for url in ["no.example/a.jpg", "www.no.example"] {
+            let missing = error(url);
+            assert!(missing.ends_with(&format!("; did you mean https://{url}?")), "{missing}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let folder = error(folder.path().to_str().unwrap());
+        assert!(folder.ends_with("it is a folder, not a file; name a file in it"), "{folder}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::adapters::sqlite::{OpenError, Percentiles, ReadError, SqliteReader, S
 
 /// Count stored results by outcome, faces and latency
 ///
-/// Latency is the time that a stage held a URL, waiting for a thread or a connection included.
+/// Latency is the time that a stage held a URL, waiting for a connection, the host or a thread included.
 #[derive(Debug, Args)]
 pub struct SummaryArgs {
     /// The result database

@@ -82,7 +82,8 @@ pub enum FrameFormat {
     Jpeg,
 }
 
-/// How long each stage held the URL in its last attempt, waiting for a thread or a connection included.
+/// How long each stage held the URL in its last attempt: from its turn in the runner until it was done, waiting inside
+/// the stage for a connection, the host or a thread included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timings {
     /// Microseconds in fetch.

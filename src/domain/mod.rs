@@ -3,6 +3,7 @@
 //! Plain data and pure functions. Nothing here knows of Kafka, a database, HTTP or a model.
 
 mod detection;
+mod hex;
 mod image_id;
 mod message;
 mod outcome;
@@ -13,6 +14,7 @@ mod timestamp;
 mod url;
 
 pub use detection::{Face, Point};
+pub use hex::hex;
 pub use image_id::ImageId;
 pub use message::{Facts, Fetched, FrameFormat, MAX_URL_RECORD_BYTES, Message, Picture, Timings};
 pub use outcome::{Failure, Persistence, Reason, Status};

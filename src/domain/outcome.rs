@@ -89,7 +89,7 @@ reasons! {
     EmptyBody, "empty_body", Permanent, "A success status without a body";
     NotAnImage, "not_an_image", Permanent, "The bytes are no picture, whatever the server calls them";
     UnsupportedFormat, "unsupported_format", Permanent, "A picture, but of a format that this build does not decode";
-    ImageTooLarge, "image_too_large", Permanent, "More pixels, or a longer side, than allowed";
+    ImageTooLarge, "image_too_large", Permanent, "More pixels, a longer side or more memory to decode than allowed";
     CorruptImage, "corrupt_image", Permanent, "A picture of a known format that does not decode";
     InternalError, "internal_error", Permanent, "A fault of facemill itself; the log has it, and we would like a report";
 }

@@ -4,6 +4,7 @@
 
 pub mod detect;
 pub mod fetch;
+mod magic;
 pub mod preprocess;
 mod resize;
 mod workers;

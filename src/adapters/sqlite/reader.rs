@@ -68,8 +68,11 @@ impl SqliteReader {
         Ok(())
     }
 
-    /// A name that no row belongs to is a slip of the pen, not an empty job.
-    pub(super) fn check_job(&self, job: Option<&str>) -> Result<(), ReadError> {
+    /// Whether any row belongs to the job: a name that none belongs to is a slip of the pen, not an empty job.
+    ///
+    /// # Errors
+    /// When there is none, and when reading fails.
+    pub fn check_job(&self, job: Option<&str>) -> Result<(), ReadError> {
         let Some(job) = job else { return Ok(()) };
         let exists = "SELECT 1 FROM jobs WHERE job = ?1 LIMIT 1";
         let found = self.connection.query_row(exists, [job], |_| Ok(())).optional();

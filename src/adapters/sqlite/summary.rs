@@ -23,7 +23,7 @@ pub struct Summary {
     pub pictures_with_faces: u64,
     /// Faces in all rows.
     pub faces: u64,
-    /// How long the stages took, waiting for their turn not counted.
+    /// How long the stages held the URLs, waiting for a connection, the host or a thread included.
     pub latency_ms: LatencyByStage,
     /// The earliest time at which an outcome was known.
     pub first_finished_at: Option<Timestamp>,

@@ -49,8 +49,9 @@ pub struct DetectOptions {
     pub top_k: usize,
 }
 
+/// For tests; what a user gets stands in `config/default.toml`.
+#[cfg(test)]
 impl Default for DetectOptions {
-    /// 640 pixels, score 0.6, IoU 0.3, 5,000 candidates.
     fn default() -> Self {
         DetectOptions { working_size: 640, score_threshold: 0.6, nms_iou: 0.3, top_k: 5000 }
     }

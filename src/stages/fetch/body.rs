@@ -1,4 +1,4 @@
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -8,9 +8,11 @@ use super::{
     memory::{self, Memory},
     options::FetchOptions,
     port::HttpBody,
-    sniff::{SNIFF_BYTES, looks_like_image},
 };
-use crate::domain::{Failure, Reason};
+use crate::{
+    domain::{Failure, Reason, hex},
+    stages::magic::{HEAD_BYTES, PictureFormat},
+};
 
 /// First memory of a body whose length is not known.
 const INITIAL_BYTES: usize = 64 << 10;
@@ -58,7 +60,7 @@ pub(super) async fn collect(
         }
         digest.update(&chunk);
         buffer.extend_from_slice(&chunk);
-        if !sniffed && buffer.len() >= SNIFF_BYTES {
+        if !sniffed && buffer.len() >= HEAD_BYTES {
             sniff(&buffer)?;
             sniffed = true;
         }
@@ -83,8 +85,9 @@ pub(super) async fn collect(
     Ok(Collected { bytes: memory::hold(buffer, share), sha256: hex(&digest.finalize()) })
 }
 
+/// Whether it is a picture at all; whether this build decodes it is preprocess's business.
 fn sniff(head: &[u8]) -> Result<(), Failure> {
-    if looks_like_image(head) {
+    if PictureFormat::of(head).is_some() {
         return Ok(());
     }
     let start = head.get(..8).unwrap_or(head).escape_ascii();
@@ -105,12 +108,4 @@ fn stalled(expired: Expired) -> Failure {
 fn per_second(bytes: usize, took: Duration) -> u64 {
     let millis = took.as_millis().max(1);
     u64::try_from(bytes as u128 * 1000 / millis).unwrap_or(u64::MAX)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

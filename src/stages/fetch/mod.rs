@@ -8,7 +8,6 @@ mod options;
 mod port;
 mod retry_after;
 mod robots;
-mod sniff;
 mod turns;
 
 use std::{

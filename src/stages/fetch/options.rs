@@ -42,10 +42,12 @@ pub struct FetchOptions {
     pub max_bytes_in_flight: usize,
 }
 
+/// For tests; what a user gets stands in `config/default.toml`.
+#[cfg(test)]
 impl Default for FetchOptions {
     fn default() -> Self {
         FetchOptions {
-            user_agent: concat!("facemill/", env!("CARGO_PKG_VERSION")).to_owned(),
+            user_agent: "facemill/0.1".to_owned(),
             dns_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(3),
             tls_timeout: Duration::from_secs(3),
@@ -57,10 +59,10 @@ impl Default for FetchOptions {
             min_bytes_per_second: 1024,
             min_rate_grace: Duration::from_secs(5),
             honour_robots_tag: true,
-            host_limits: HostLimits::default(),
+            host_limits: HostLimits { concurrency: 16, rate: None },
             host_overrides: HashMap::new(),
             allow_networks: Vec::new(),
-            concurrency: 256,
+            concurrency: 128,
             max_bytes_in_flight: 64 << 20,
         }
     }
@@ -73,12 +75,6 @@ pub struct HostLimits {
     pub concurrency: usize,
     /// Most requests a second; `None` is no limit.
     pub rate: Option<Rate>,
-}
-
-impl Default for HostLimits {
-    fn default() -> Self {
-        HostLimits { concurrency: 16, rate: None }
-    }
 }
 
 /// Requests a second, above zero; 0.1 is one request in ten seconds.

@@ -4,7 +4,10 @@
 use image::ImageFormat;
 
 use super::jpeg;
-use crate::domain::{Failure, Reason};
+use crate::{
+    domain::{Failure, Reason},
+    stages::magic::PictureFormat,
+};
 
 /// What the first bytes say.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +29,7 @@ pub(super) enum Coding {
     Raster {
         /// The format.
         format: ImageFormat,
-        /// Bytes a pixel of the decoder's own output.
+        /// Most bytes a pixel that are held at once on the way to RGB.
         pixel_bytes: u64,
     },
 }
@@ -38,11 +41,20 @@ impl Header {
     /// [`Reason::NotAnImage`], [`Reason::UnsupportedFormat`], or [`Reason::CorruptImage`] where the type
     /// is known and the header is not whole.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Failure> {
-        if bytes.starts_with(b"\xFF\xD8\xFF") {
-            let header = jpeg::Header::read(bytes)?;
-            return Ok(Header { width: header.width, height: header.height, coding: Coding::Jpeg(header) });
-        }
-        let Some(format) = raster_format(bytes) else { return Err(no_decoder(bytes)) };
+        let format = match PictureFormat::of(bytes) {
+            Some(PictureFormat::Jpeg) => {
+                let header = jpeg::Header::read(bytes)?;
+                return Ok(Header { width: header.width, height: header.height, coding: Coding::Jpeg(header) });
+            }
+            Some(PictureFormat::Png) => ImageFormat::Png,
+            Some(PictureFormat::Gif) => ImageFormat::Gif,
+            Some(PictureFormat::WebP) => ImageFormat::WebP,
+            Some(PictureFormat::Bmp) => ImageFormat::Bmp,
+            Some(PictureFormat::Undecodable(name)) => {
+                return Err(Failure::new(Reason::UnsupportedFormat, format!("{name} is not decoded")));
+            }
+            None => return Err(Failure::new(Reason::NotAnImage, "no picture format starts with these bytes")),
+        };
         let (width, height, pixel_bytes) = raster_size(format, bytes)
             .ok_or_else(|| Failure::new(Reason::CorruptImage, "the header ends early or is damaged"))?;
         if width == 0 || height == 0 {
@@ -52,26 +64,14 @@ impl Header {
     }
 }
 
-fn raster_format(bytes: &[u8]) -> Option<ImageFormat> {
-    match bytes {
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Some(ImageFormat::Png),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(ImageFormat::WebP),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(ImageFormat::Gif),
-        // Two letters are too few to tell a bitmap from a text: the sizes of the DIB header follow at 14.
-        [b'B', b'M', ..] if matches!(u32_le(bytes, 14), Some(12 | 16 | 40 | 52 | 56 | 64 | 108 | 124)) => {
-            Some(ImageFormat::Bmp)
-        }
-        _ => None,
-    }
-}
-
-/// Width, height, and bytes a pixel of the decoder's output.
+/// Width, height, and most bytes a pixel on the way to RGB: what the decoder writes, its buffers of whole pictures,
+/// and what [`super::raster`] makes of them.
 fn raster_size(format: ImageFormat, bytes: &[u8]) -> Option<(u32, u32, u64)> {
     match format {
         ImageFormat::Png => png_size(bytes),
         ImageFormat::WebP => webp_size(bytes),
-        // The logical screen, GIF89a section 18. The decoder writes RGBA and keeps the frame's indices.
-        ImageFormat::Gif => Some((u16_le(bytes, 6)?.into(), u16_le(bytes, 8)?.into(), 5)),
+        // The logical screen, GIF89a section 18. RGBA, of a frame that is smaller too, and its indices.
+        ImageFormat::Gif => Some((u16_le(bytes, 6)?.into(), u16_le(bytes, 8)?.into(), 9)),
         _ => bmp_size(bytes),
     }
 }
@@ -82,90 +82,79 @@ fn png_size(bytes: &[u8]) -> Option<(u32, u32, u64)> {
         return None;
     }
     let (depth, colour) = (*bytes.get(24)?, *bytes.get(25)?);
-    let channels = match colour {
-        0 => 1,
-        4 => 2,
-        6 => 4,
-        // A palette may have alpha.
-        3 => 4,
-        _ => 3,
+    let grey = matches!(colour, 0 | 4);
+    let alpha = matches!(colour, 4 | 6) || png_has_transparency(bytes);
+    let pixel_bytes = match (grey, alpha, depth == 16) {
+        // RGB as it comes.
+        (false, false, false) => 3,
+        // The decoder's output, and RGB made of it.
+        (true, false, false) => 1 + 3,
+        (true, false, true) => 2 + 3,
+        (false, false, true) => 6 + 3,
+        // RGBA, and RGB made of that.
+        (_, true, false) => 4 + 3,
+        // The decoder's output, and RGBA made of it.
+        (true, true, true) => 4 + 4,
+        (false, true, true) => 8 + 4,
     };
-    Some((u32_be(bytes, 16)?, u32_be(bytes, 20)?, if depth == 16 { 2 * channels } else { channels }))
+    Some((u32_be(bytes, 16)?, u32_be(bytes, 20)?, pixel_bytes))
+}
+
+/// Whether a tRNS chunk (PNG specification, section 11.3.1.1) comes before the pixels: it becomes an alpha channel.
+fn png_has_transparency(bytes: &[u8]) -> bool {
+    let mut at = 8;
+    while let (Some(length), Some(kind)) = (u32_be(bytes, at), array::<4>(bytes, at + 4)) {
+        match &kind {
+            b"tRNS" => return true,
+            b"IDAT" => return false,
+            _ => at += 12 + length as usize,
+        }
+    }
+    false
 }
 
 /// The first chunk of a WebP container: RFC 9649 section 2.7 (VP8X), RFC 6386 section 9.1 (VP8) and
-/// RFC 9649 section 3.4 (VP8L). The decoder holds RGBA, and for VP8 its planes as well.
+/// RFC 9649 section 3.4 (VP8L).
 fn webp_size(bytes: &[u8]) -> Option<(u32, u32, u64)> {
-    const PIXEL_BYTES: u64 = 6;
+    const ALPHA: u8 = 0x10;
+    const ANIMATION: u8 = 0x02;
+    // RGB, and the planes it is made of.
+    const LOSSY: u64 = 5;
+    // RGB, the RGBA it is made of, and the tables of its transforms.
+    const LOSSLESS: u64 = 8;
     match bytes.get(12..16)? {
-        b"VP8X" => Some((u24_le(bytes, 24)? + 1, u24_le(bytes, 27)? + 1, PIXEL_BYTES)),
+        b"VP8X" => {
+            let flags = *bytes.get(20)?;
+            let pixel_bytes = match (flags & ANIMATION != 0, flags & ALPHA != 0) {
+                // Three times RGBA (output, canvas, frame), and tables.
+                (true, _) => 13,
+                // RGBA, the planes it is made of, and the alpha channel with the RGBA that it was made of.
+                (false, true) => 11,
+                (false, false) => LOSSLESS,
+            };
+            Some((u24_le(bytes, 24)? + 1, u24_le(bytes, 27)? + 1, pixel_bytes))
+        }
         b"VP8 " if bytes.get(23..26)? == b"\x9D\x01\x2A" => {
-            Some(((u16_le(bytes, 26)? & 0x3FFF).into(), (u16_le(bytes, 28)? & 0x3FFF).into(), PIXEL_BYTES))
+            Some(((u16_le(bytes, 26)? & 0x3FFF).into(), (u16_le(bytes, 28)? & 0x3FFF).into(), LOSSY))
         }
         b"VP8L" if *bytes.get(20)? == 0x2F => {
             let bits = u32_le(bytes, 21)?;
-            Some(((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, PIXEL_BYTES))
+            Some(((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, LOSSLESS))
         }
         _ => None,
     }
 }
 
-/// BITMAPCOREHEADER has 16-bit sizes, its successors 32-bit ones; a negative height means top row first.
+/// BITMAPCOREHEADER has 16-bit sizes, its successors 32-bit ones; a negative height means top row first. The decoder
+/// writes RGB, or RGBA where a bitmap of 16 or 32 bits a pixel has alpha.
 fn bmp_size(bytes: &[u8]) -> Option<(u32, u32, u64)> {
     match u32_le(bytes, 14)? {
-        12 => Some((u16_le(bytes, 18)?.into(), u16_le(bytes, 20)?.into(), 4)),
-        _ => Some((u32_le(bytes, 18)?, u32_le(bytes, 22)?.cast_signed().unsigned_abs(), 4)),
+        12 => Some((u16_le(bytes, 18)?.into(), u16_le(bytes, 20)?.into(), 3)),
+        _ => {
+            let pixel_bytes = if matches!(u16_le(bytes, 28)?, 16 | 32) { 4 + 3 } else { 3 };
+            Some((u32_le(bytes, 18)?, u32_le(bytes, 22)?.cast_signed().unsigned_abs(), pixel_bytes))
+        }
     }
-}
-
-/// Why there is no decoder: a picture of another kind, or none at all.
-fn no_decoder(bytes: &[u8]) -> Failure {
-    match known_picture(bytes) {
-        Some(name) => Failure::new(Reason::UnsupportedFormat, format!("{name} is not decoded")),
-        None => Failure::new(Reason::NotAnImage, "no picture format starts with these bytes"),
-    }
-}
-
-fn known_picture(bytes: &[u8]) -> Option<&'static str> {
-    const MAGIC: [(&[u8], &str); 14] = [
-        (b"II*\0", "TIFF"),
-        (b"MM\0*", "TIFF"),
-        (b"II+\0", "BigTIFF"),
-        (b"MM\0+", "BigTIFF"),
-        (b"\xFF\x0A", "JPEG XL"),
-        (b"\0\0\0\x0CJXL \r\n\x87\n", "JPEG XL"),
-        (b"\0\0\0\x0CjP  \r\n\x87\n", "JPEG 2000"),
-        (b"\xFF\x4F\xFF\x51", "JPEG 2000"),
-        (b"\0\0\x01\0", "ICO"),
-        (b"8BPS", "PSD"),
-        (b"qoif", "QOI"),
-        (b"\x76\x2F\x31\x01", "OpenEXR"),
-        (b"#?RADIANCE", "Radiance HDR"),
-        (b"<svg", "SVG"),
-    ];
-    let magic = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, name)| *name);
-    magic.or_else(|| iso_media_picture(bytes)).or_else(|| svg_document(bytes))
-}
-
-/// AVIF and HEIF by the brands of the ftyp box (ISO/IEC 14496-12 section 4.3): a film has the same box.
-fn iso_media_picture(bytes: &[u8]) -> Option<&'static str> {
-    if bytes.get(4..8)? != b"ftyp" {
-        return None;
-    }
-    let end = usize::try_from(u32_be(bytes, 0)?).ok()?.clamp(8, 256).min(bytes.len());
-    let mut brands = bytes.get(8..end)?.chunks_exact(4);
-    brands.find_map(|brand| match brand {
-        b"avif" | b"avis" => Some("AVIF"),
-        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => Some("HEIC"),
-        _ => None,
-    })
-}
-
-/// An XML document whose root comes early and is `svg`.
-fn svg_document(bytes: &[u8]) -> Option<&'static str> {
-    let start = bytes.get(..bytes.len().min(1024))?;
-    let is_svg = bytes.starts_with(b"<?xml") && start.windows(4).any(|window| window == b"<svg");
-    is_svg.then_some("SVG")
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -229,7 +218,8 @@ mod tests {
             (b"\0\0\0\x1CftypavifX\0\0\0avifmif1miaf", "AVIF"),
             (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
             (b"\xFF\x0Aabc", "JPEG XL"),
-            (b"<?xml version=\"1.0\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\"/>", "SVG"),
+            (b"\0\0\0\x0CjP  \r\n\x87\n", "JPEG 2000"),
+            (b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0", "ICO"),
         ] {
             let failure = Header::read(bytes).unwrap_err();
             assert_eq!(failure.reason, Reason::UnsupportedFormat);

@@ -39,7 +39,7 @@ pub struct PreprocessOptions {
     pub max_pixels: u64,
     /// Longest side that a picture may declare, in pixels.
     pub max_side: u32,
-    /// Memory of all decoders together, in bytes. A picture that needs more than all of it has it alone.
+    /// Memory of all decoders together, in bytes. A picture that needs more than all of it is refused.
     pub decode_bytes: u64,
     /// Pictures decoded at once, each on a thread of its own.
     pub threads: NonZero<usize>,
@@ -47,15 +47,16 @@ pub struct PreprocessOptions {
     pub frame_format: FrameFormat,
 }
 
+/// For tests; what a user gets stands in `config/default.toml`.
+#[cfg(test)]
 impl Default for PreprocessOptions {
-    /// 640 pixels, 40 megapixels, 16,384 a side, 128 MiB, a thread a core, raw frames.
     fn default() -> Self {
         PreprocessOptions {
             working_size: 640,
             max_pixels: 40_000_000,
             max_side: 16_384,
-            decode_bytes: 128 << 20,
-            threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
+            decode_bytes: 160 << 20,
+            threads: NonZero::<usize>::MIN,
             frame_format: FrameFormat::Rgb8,
         }
     }
@@ -65,7 +66,6 @@ impl Default for PreprocessOptions {
 pub struct Preprocess {
     options: Arc<PreprocessOptions>,
     memory: Arc<Semaphore>,
-    memory_units: u32,
     workers: Workers<Worker>,
 }
 
@@ -86,15 +86,21 @@ impl Preprocess {
         Ok(Preprocess {
             options: Arc::new(options),
             memory: Arc::new(Semaphore::new(memory_units as usize)),
-            memory_units,
             workers: Workers::new(workers),
         })
     }
 
-    /// Waits until the decoders' memory has room. A request for more than there is waits for all of it.
+    /// Waits until the decoders' memory has room. A request for more than there is would wait for ever.
+    ///
+    /// # Errors
+    /// [`Reason::ImageTooLarge`] for such a request.
     async fn reserve(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Failure> {
-        let units = memory_units(bytes).min(self.memory_units);
-        Arc::clone(&self.memory).acquire_many_owned(units).await.map_err(internal)
+        let all = self.options.decode_bytes;
+        if bytes > all {
+            let detail = format!("decoding needs {bytes} bytes, preprocess.decode_budget_bytes is {all}");
+            return Err(Failure::new(Reason::ImageTooLarge, detail));
+        }
+        Arc::clone(&self.memory).acquire_many_owned(memory_units(bytes)).await.map_err(internal)
     }
 }
 
@@ -133,13 +139,19 @@ fn check_limits(header: &Header, options: &PreprocessOptions) -> Result<(), Fail
     Err(Failure::new(Reason::ImageTooLarge, format!("{width}×{height}; {limits}")))
 }
 
-/// Bytes that decoding holds at once, buffers of our own included.
+/// Most bytes that a picture holds at once until its frame is made, buffers of our own included.
 fn decode_bytes(header: &Header, working_size: u32) -> u64 {
-    match &header.coding {
-        Coding::Jpeg(jpeg) => jpeg.decode_bytes(jpeg.scale_for(working_size)),
-        // The decoder's output, and RGB made of it.
-        Coding::Raster { pixel_bytes, .. } => u64::from(header.width) * u64::from(header.height) * (pixel_bytes + 3),
-    }
+    let size = (header.width, header.height);
+    let (decoding, rows) = match &header.coding {
+        Coding::Jpeg(jpeg) => {
+            let scale = jpeg.scale_for(working_size);
+            (jpeg.decode_bytes(scale), jpeg.scaled(scale).1)
+        }
+        Coding::Raster { pixel_bytes, .. } => (u64::from(size.0) * u64::from(size.1) * pixel_bytes, size.1),
+    };
+    // Resizing makes the rows narrow first, then fewer.
+    let (frame_width, frame_height) = fit(size, working_size);
+    decoding + 3 * u64::from(frame_width) * (u64::from(rows) + u64::from(frame_height))
 }
 
 /// The frame's size before it is turned upright: never larger than the picture.

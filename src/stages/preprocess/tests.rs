@@ -380,32 +380,87 @@ async fn jpeg_frames_carry_the_same_picture_in_fewer_bytes() {
 }
 
 #[tokio::test]
-async fn more_memory_than_there_is_means_all_of_it_and_never_a_wait_for_ever() {
-    let stage = Preprocess::new(PreprocessOptions { decode_bytes: 1 << 20, ..options(640) }).unwrap();
+async fn decoders_share_their_memory_and_give_it_back() {
     let large = message(encoded(quarters(1200, 900), ImageFormat::Png));
+    let need = decode_bytes(&Header::read(&large.body).unwrap(), 640);
+    let stage = Preprocess::new(PreprocessOptions { decode_bytes: need, ..options(640) }).unwrap();
     let both = tokio::join!(stage.process(&large), stage.process(&large));
     assert!(both.0.is_ok() && both.1.is_ok());
-    assert_eq!(stage.memory.available_permits(), stage.memory_units as usize, "all of it came back");
+    assert_eq!(stage.memory.available_permits(), memory_units(need) as usize, "all of it came back");
 
-    // While one holds everything, another waits.
-    let all = stage.reserve(u64::MAX).await.unwrap();
+    // While one holds a part, another that needs all waits.
+    let part = stage.reserve(1).await.unwrap();
     let waiting = tokio::time::timeout(std::time::Duration::from_millis(50), stage.process(&large)).await;
     assert!(waiting.is_err());
-    drop(all);
+    drop(part);
     assert!(stage.process(&large).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_picture_that_needs_more_memory_than_all_of_it_is_refused_undecoded() {
+    let png = encoded(quarters(1200, 900), ImageFormat::Png);
+    let need = decode_bytes(&Header::read(&png).unwrap(), 640);
+    // Its pixels are gone: whoever decodes it finds it corrupt.
+    let cut = png[..100].to_vec();
+    let with_budget = |decode_bytes| process(cut.clone(), PreprocessOptions { decode_bytes, ..options(640) });
+    let failure = with_budget(need - 1).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::ImageTooLarge);
+    assert!(failure.detail.contains(&format!("needs {need} bytes")), "{failure}");
+    assert!(failure.detail.contains(&format!("preprocess.decode_budget_bytes is {}", need - 1)), "{failure}");
+    assert_eq!(with_budget(need).await.unwrap_err().reason, Reason::CorruptImage);
+}
+
+#[test]
+fn the_default_budget_has_room_for_40_megapixels_of_jpeg_and_of_8_bit_rgb_png() {
+    let defaults = include_str!("../../../config/default.toml");
+    let budget = defaults.lines().find_map(|line| line.strip_prefix("decode_budget_bytes = ")).unwrap();
+    let budget: u64 = budget.replace('_', "").parse().unwrap();
+    let fits = |bytes: &[u8]| decode_bytes(&Header::read(bytes).unwrap(), 640) <= budget;
+    let subsampled = |compressor: &mut Compressor| compressor.set_subsamp(Subsamp::Sub2x2).unwrap();
+    for (width, height) in [(7_300_u16, 5_479_u16), (16_384, 2_441), (2_441, 16_384), (6_324, 6_324)] {
+        let mut png = encoded(quarters(8, 8), ImageFormat::Png);
+        png[16..20].copy_from_slice(&u32::from(width).to_be_bytes());
+        png[20..24].copy_from_slice(&u32::from(height).to_be_bytes());
+        assert!(fits(&png), "PNG, {width}×{height}");
+        let progressive = jpeg_with(&quarters(16, 16), |compressor| {
+            subsampled(compressor);
+            compressor.set_progressive(true).unwrap();
+        });
+        for mut jpeg in [jpeg(&quarters(16, 16)), jpeg_with(&quarters(16, 16), subsampled), progressive] {
+            let frame = jpeg.windows(2).position(|pair| matches!(pair, [0xFF, 0xC0 | 0xC2])).unwrap();
+            jpeg[frame + 5..frame + 7].copy_from_slice(&height.to_be_bytes());
+            jpeg[frame + 7..frame + 9].copy_from_slice(&width.to_be_bytes());
+            assert!(fits(&jpeg), "JPEG, {width}×{height}");
+        }
+    }
 }
 
 #[test]
 fn the_memory_asked_for_follows_the_header() {
     let need = |bytes: &[u8]| decode_bytes(&Header::read(bytes).unwrap(), 640);
     let picture = quarters(1600, 1200);
-    // Half size suffices, three bytes a pixel.
-    assert_eq!(need(&jpeg(&picture)), 800 * 600 * 3);
+    // Half size suffices, three bytes a pixel; then rows of 640 pixels, and the frame.
+    let half = 800 * 600 * 3 + 640 * (600 + 480) * 3;
+    assert_eq!(need(&jpeg(&picture)), half);
     // Every coefficient of every component, two bytes each, whatever the scale.
     let progressive = jpeg_with(&picture, |compressor| compressor.set_progressive(true).unwrap());
-    assert_eq!(need(&progressive), 800 * 600 * 3 + 1600 * 1200 * 3 * 2);
-    let sixteen_bit = encoded(DynamicImage::from(picture).to_rgba16(), ImageFormat::Png);
-    assert_eq!(need(&sixteen_bit), 1600 * 1200 * (8 + 3));
+    assert_eq!(need(&progressive), half + 1600 * 1200 * 3 * 2);
+
+    let picture = DynamicImage::from(picture);
+    let png = |picture: DynamicImage| need(&encoded(picture, ImageFormat::Png));
+    let pixel = |bytes: u64| 1600 * 1200 * bytes + 640 * (1200 + 480) * 3;
+    assert_eq!(png(picture.to_luma8().into()), pixel(1 + 3));
+    assert_eq!(png(picture.to_luma16().into()), pixel(2 + 3));
+    assert_eq!(png(picture.to_rgb8().into()), pixel(3));
+    assert_eq!(png(picture.to_rgb16().into()), pixel(6 + 3));
+    assert_eq!(png(picture.to_luma_alpha8().into()), pixel(4 + 3), "grey becomes RGBA, then RGB");
+    assert_eq!(png(picture.to_luma_alpha16().into()), pixel(4 + 4));
+    assert_eq!(png(picture.to_rgba8().into()), pixel(4 + 3));
+    assert_eq!(png(picture.to_rgba16().into()), pixel(8 + 4));
+    // One colour that is transparent makes the decoder write RGBA.
+    let rgb = encoded(picture, ImageFormat::Png);
+    let transparent = [&rgb[..33], b"\0\0\0\x06tRNS\0\0\0\0\0\0CRC!", &rgb[33..]].concat();
+    assert_eq!(need(&transparent), pixel(4 + 3));
 }
 
 proptest! {
