@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 LIBRARY = "assets/downloads/libonnxruntime.so"
@@ -86,7 +86,7 @@ class Bench:
         """facemill local over a list, with a fresh database."""
         db = self.out / "bench.db"
         for file in self.out.glob("bench.db*"):
-            file.unlink()
+            file.unlink(missing_ok=True)
         command = [
             self.args.facemill, "local", urls, "--db", db, "--output", output, "--allow-network", "127.0.0.0/8",
             "--set", "fetch.host_concurrency=64", "--set", f"detect.runtime_library={LIBRARY}",
@@ -99,7 +99,7 @@ class Bench:
         message = child.stderr.read().decode()
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-        with sqlite3.connect(db) as connection:
+        with closing(sqlite3.connect(db)) as connection:
             detected = connection.execute("SELECT count(*) FROM results WHERE status = 'detected'").fetchone()[0]
         if child.returncode != 0 or detected != count:
             sys.exit(f"measure.py: {detected} of {count} pictures detected, exit code {child.returncode}\n{message}")
