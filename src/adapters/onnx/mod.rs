@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use self::graph::GraphError;
 use crate::{
-    domain::Model,
+    domain::{Model, hex},
     stages::detect::{FaceModel, Level, ModelError, Outputs, SIDE_STEP, STRIDES, Tensor},
 };
 
@@ -225,15 +225,6 @@ impl FaceModel for YunetSession {
         }
         Ok(read(&outputs))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
