@@ -166,7 +166,7 @@ fn pipeline(settings: &Settings, model: &Model) -> Pipeline {
     let decisive = serde_json::json!([
         RESULT_REVISION,
         model.sha256,
-        [preprocess.max_pixels, preprocess.max_side],
+        (preprocess.max_pixels, preprocess.max_side, preprocess.decode_budget_bytes),
         preprocess.frame_format == FrameFormatSetting::Jpeg,
         [detect.working_size, detect.top_k],
         [detect.score_threshold, detect.nms_iou],

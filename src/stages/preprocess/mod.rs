@@ -55,7 +55,7 @@ impl Default for PreprocessOptions {
             working_size: 640,
             max_pixels: 40_000_000,
             max_side: 16_384,
-            decode_bytes: 160 << 20,
+            decode_bytes: 320 << 20,
             threads: NonZero::<usize>::MIN,
             frame_format: FrameFormat::Rgb8,
         }
