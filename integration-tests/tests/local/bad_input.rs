@@ -121,14 +121,14 @@ fn a_missing_or_wrong_model_or_runtime_says_which_command_fetches_it() {
 #[test]
 fn wrong_use_has_an_exit_code_of_its_own_and_a_hint() {
     let place = Place::new();
-    place.write("bad.toml", "[fetch]\nconcurency = 3\n");
+    place.write("bad.toml", "[fetch]\nsimultaneity = 3\n");
     let url = "http://10.0.0.1/a.jpg";
     for (words, parts) in [
         (format!("local {url} --set fetch.working_size=320"), ["fetch.working_size", "detect.working_size"]),
         (format!("local {url} --set detect.working_size=333"), ["detect.working_size", "multiple of 32"]),
         (format!("local {url} --set fetch.total_timeout=soon"), ["fetch.total_timeout", "soon"]),
         (format!("local {url} --set nonsense"), ["nonsense", "KEY=VALUE"]),
-        (format!("local {url} --config bad.toml"), ["concurency", "bad.toml"]),
+        (format!("local {url} --config bad.toml"), ["simultaneity", "bad.toml"]),
         (format!("local {url} --config missing.toml"), ["missing.toml", "No such file"]),
         (format!("local {url} --retry read_timeouts"), ["read_timeouts", "read_timeout,"]),
         (format!("local {url} --allow-network localhost"), ["localhost", "10.1.0.0/16"]),
