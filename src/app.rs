@@ -106,7 +106,7 @@ impl Stages {
             decode_bytes: settings.preprocess.decode_budget_bytes as u64,
             threads: threads(settings.preprocess.threads),
             frame_format: match settings.preprocess.frame_format {
-                FrameFormatSetting::Rgb8 => FrameFormat::Rgb8,
+                FrameFormatSetting::Auto | FrameFormatSetting::Rgb8 => FrameFormat::Rgb8,
                 FrameFormatSetting::Jpeg => FrameFormat::Jpeg,
             },
         };

@@ -2,6 +2,7 @@
 //!
 //! `config/default.toml` is both the default and the documentation of every key.
 
+mod properties;
 mod settings;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 
 use config::{Config, File, FileFormat, Value, ValueKind};
 
+pub use properties::Properties;
 pub use settings::*;
 
 /// The commented defaults.
@@ -25,10 +27,13 @@ const ENVIRONMENT_PREFIX: &str = "FACEMILL__";
 const DURATIONS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 
 /// Keys below these are named by the user.
-const FREE_TABLES: &[&str] = &["fetch.host_overrides."];
+const FREE_TABLES: &[&str] = &["fetch.host_overrides.", "kafka.config.", "kafka.config_files."];
+
+/// Of these, the ones whose names have dots and values are no tables.
+const PROPERTY_TABLES: &[&str] = &["kafka.config.", "kafka.config_files."];
 
 /// A key whose last word is one of these is never printed.
-const SECRET_WORDS: &[&str] = &["password", "secret", "token"];
+const SECRET_WORDS: &[&str] = &["password", "secret", "token", "pem", "sasl.jaas.config", "sasl.oauthbearer.config"];
 
 /// What is wrong with the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +97,11 @@ impl Layer {
     /// One value given as text: TOML where it is, else a string.
     fn assignment(origin: impl Into<String>, key: &str, text: &str) -> Result<Self, ConfigError> {
         let origin = origin.into();
-        let quoted = key.split('.').map(literal_text).collect::<Vec<_>>().join(".");
+        let property = PROPERTY_TABLES.iter().find_map(|table| Some((*table, key.strip_prefix(table)?)));
+        let quoted = match property {
+            Some((table, name)) => format!("{table}{}", literal_text(name)),
+            None => key.split('.').map(literal_text).collect::<Vec<_>>().join("."),
+        };
         Self::parse(&origin, &format!("{quoted} = {text}"))
             .or_else(|_| Self::parse(&origin, &format!("{quoted} = {}", literal_text(text))))
     }
@@ -226,7 +235,7 @@ impl Loaded {
 
     /// What no type can say.
     fn check(&self) -> Result<(), ConfigError> {
-        let Settings { fetch, preprocess, detect, retry, pipeline, runner, local, .. } = &self.settings;
+        let Settings { fetch, preprocess, detect, retry, pipeline, runner, kafka, cql, http, local, .. } = &self.settings;
         let rules: &[(&str, bool, &str)] = &[
             ("fetch.concurrency", COUNT.contains(&fetch.concurrency), COUNT_RULE),
             ("fetch.host_concurrency", COUNT.contains(&fetch.host_concurrency), COUNT_RULE),
@@ -280,6 +289,25 @@ impl Loaded {
             ("runner.lane_records", runner.lane_records >= 1, "must be at least 1"),
             ("runner.lane_running", runner.lane_running >= 1, "must be at least 1"),
             ("runner.lane_bytes", runner.lane_bytes >= 1, "must be at least 1"),
+            (
+                "retry.later",
+                retry.later.iter().all(|delay| humantime::parse_duration(delay).is_ok_and(|d| DURATIONS.contains(&d))),
+                "must be a list of delays such as \"1m\", from 1ms to 1day",
+            ),
+            ("kafka.brokers", !kafka.brokers.trim().is_empty(), "must name at least one broker as HOST:PORT"),
+            ("kafka.topic_prefix", is_topic_name(&kafka.topic_prefix), "may have letters, digits, '.', '_' and '-'"),
+            ("kafka.default_job", !kafka.default_job.is_empty(), "must not be empty"),
+            ("cql.contact_points", !cql.contact_points.is_empty(), "must name at least one node as HOST:PORT"),
+            (
+                "cql.keyspace",
+                !cql.keyspace.is_empty() && cql.keyspace.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
+                "must have letters, digits and '_' only",
+            ),
+            (
+                "http.listen",
+                http.listen.is_empty() || http.listen.parse::<std::net::SocketAddr>().is_ok(),
+                "must be ADDRESS:PORT such as \"0.0.0.0:9464\", or empty",
+            ),
             ("local.partitions", (1..=1024).contains(&local.partitions), "must be from 1 to 1024"),
             ("local.urls_records", local.urls_records >= 1, "must be at least 1"),
         ];
@@ -295,6 +323,8 @@ impl Loaded {
             ("retry.cap", retry.cap),
             ("runner.lane_age", runner.lane_age),
             ("runner.drain_timeout", runner.drain_timeout),
+            ("kafka.start_timeout", kafka.start_timeout),
+            ("cql.request_timeout", cql.request_timeout),
         ];
         if let Some((key, _)) = durations.iter().find(|(_, duration)| !DURATIONS.contains(duration)) {
             return Err(invalid(&self.layers, key, "must be from 1ms to 1day"));
@@ -316,10 +346,19 @@ fn is_rate(rate: f64) -> bool {
     rate == 0.0 || (1.0 / 86_400.0..=1e6).contains(&rate)
 }
 
-/// `TABLE.NAME.KEY` with the name in quotes, since it has dots of its own.
+/// `TABLE.NAME.KEY` or `TABLE.NAME` with the name in quotes, since it has dots of its own.
 fn named(table: &str, key: &str) -> Option<String> {
-    let (name, last) = key.strip_prefix(table)?.rsplit_once('.')?;
+    let name = key.strip_prefix(table)?;
+    if PROPERTY_TABLES.contains(&table) {
+        return Some(format!("{table}{}", literal_text(name)));
+    }
+    let (name, last) = name.rsplit_once('.')?;
     Some(format!("{table}{}.{last}", literal_text(name)))
+}
+
+/// What a part of a Kafka topic's name may have.
+fn is_topic_name(text: &str) -> bool {
+    text.len() <= 200 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 fn is_header_text(text: &str) -> bool {
@@ -454,12 +493,26 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown() {
-        let values = BTreeMap::from([("kafka.sasl_password".to_owned(), Value::from("hunter2"))]);
-        let mut loaded = load_with(&[], &[]).unwrap();
-        let origin = "--set kafka.sasl_password=hunter2".to_owned();
-        loaded.layers.push(Layer { origin, config: Config::default(), values });
+    fn properties_of_librdkafka_have_names_with_dots_wherever_they_are_given() {
+        let file = file("[kafka.config]\n\"sasl.mechanism\" = \"PLAIN\"\n\"fetch.min.bytes\" = 1\nacks = \"all\"");
+        let environment = [("FACEMILL__KAFKA__CONFIG__SASL__MECHANISM", "SCRAM-SHA-512")];
+        let environment = environment.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let sets = ["kafka.config.fetch.min.bytes=7".to_owned()];
+        let loaded = load(Some(file.path()), environment, &sets).unwrap();
+        let properties: Vec<_> = loaded.settings.kafka.config.iter().collect();
+        assert_eq!(properties, [("acks", "all"), ("fetch.min.bytes", "7"), ("sasl.mechanism", "SCRAM-SHA-512")]);
         let shown = loaded.show();
-        assert!(shown.contains("kafka.sasl_password = \"***redacted***\"") && !shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("kafka.config.\"sasl.mechanism\" = \"SCRAM-SHA-512\""), "{shown}");
+        let again = self::file(&shown);
+        assert_eq!(load(Some(again.path()), std::iter::empty(), &[]).unwrap().settings, loaded.settings);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let loaded = load_with(&[], &["kafka.config.sasl.password=hunter2"]).unwrap();
+        let shown = loaded.show();
+        assert!(shown.contains("kafka.config.\"sasl.password\" = \"***redacted***\""), "{shown}");
+        let printed = format!("{:?}", loaded.settings);
+        assert!(!shown.contains("hunter2") && !printed.contains("hunter2") && printed.contains("sasl.password"));
     }
 }

@@ -5,6 +5,8 @@ use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
+use super::properties::Properties;
+
 /// `[fetch]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,6 +61,7 @@ pub struct PreprocessSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FrameFormatSetting {
+    Auto,
     Rgb8,
     Jpeg,
 }
@@ -87,6 +90,7 @@ pub struct RetrySettings {
     pub base: Duration,
     #[serde(with = "humantime_serde")]
     pub cap: Duration,
+    pub later: Vec<String>,
 }
 
 /// `[pipeline]`
@@ -107,6 +111,45 @@ pub struct RunnerSettings {
     pub lane_age: Duration,
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+}
+
+/// `[kafka]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    pub brokers: String,
+    pub topic_prefix: String,
+    pub group_prefix: String,
+    pub results_topic: bool,
+    pub default_job: String,
+    pub images_backlog_bytes: u64,
+    #[serde(with = "humantime_serde")]
+    pub start_timeout: Duration,
+    pub config: Properties,
+    pub config_files: Properties,
+}
+
+/// `[cql]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CqlSettings {
+    pub contact_points: Vec<String>,
+    pub keyspace: String,
+    pub datacenter: String,
+    pub consistency: String,
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+    pub username: String,
+    pub password_file: String,
+    pub tls: bool,
+    pub tls_ca_file: String,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSettings {
+    pub listen: String,
 }
 
 /// `[local]`
@@ -145,6 +188,9 @@ pub struct Settings {
     pub retry: RetrySettings,
     pub pipeline: PipelineSettings,
     pub runner: RunnerSettings,
+    pub kafka: KafkaSettings,
+    pub cql: CqlSettings,
+    pub http: HttpSettings,
     pub local: LocalSettings,
     pub log: LogSettings,
 }
