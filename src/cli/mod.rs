@@ -2,11 +2,13 @@
 
 mod config;
 pub mod export;
+mod kafka;
 mod list;
 mod local;
 mod manual;
 mod output;
 mod progress;
+mod run;
 mod signals;
 pub mod summary;
 
@@ -55,6 +57,7 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Command {
     Local(local::LocalArgs),
+    Run(run::RunArgs),
     Export(export::ExportArgs),
     Summary(summary::SummaryArgs),
     Config(config::ConfigCommand),
@@ -121,6 +124,7 @@ impl CliError {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Local(args) => local::run(args),
+        Command::Run(args) => run::run(args),
         Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
         Command::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
         Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
