@@ -34,7 +34,7 @@ pid_of() {
 
 # The letter of a process's state: T is stopped by a signal.
 state_of() {
-    sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null
+    sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null || true
 }
 
 last_lines() {
@@ -66,10 +66,9 @@ launch() {
         mv -f "$home/server.log" "$home/server.log.before"
     fi
     command_of "$name"
-    cd "$home"
-    setsid nohup "${command[@]}" >"$home/out.log" 2>&1 </dev/null 9>&- &
+    # In its home, where a JVM that dies leaves its report; without the lock.
+    env --chdir="$home" setsid nohup "${command[@]}" >"$home/out.log" 2>&1 </dev/null 9>&- &
     echo $! >"$home/pid"
-    cd "$here"
 }
 
 wait_until_ready() {
@@ -114,6 +113,7 @@ apply() {
 
 up() {
     local name count=${STACK_BROKERS:-} running=yes
+    [ "$(uname -s)" = Linux ] || fail 'this needs Linux (/proc, setsid); elsewhere: docker compose up --wait'
     [[ $STACK_DIR$stack_cache =~ ^[A-Za-z0-9/._+@-]+$ ]] ||
         fail "$STACK_DIR or $stack_cache has a character that the servers' configuration cannot hold; set STACK_DIR
   and XDG_CACHE_HOME to folders whose paths have only letters, digits and /._+@-"
@@ -148,24 +148,30 @@ up() {
 # end SIGNAL NAME...: ends them together, waits, and kills what stays
 end() {
     local signal=$1 name pid started=$SECONDS
+    local -A pids=()
     shift
     for name in "$@"; do
         rm -f "$STACK_DIR/$name/ready"
         if pid=$(pid_of "$name"); then
+            pids[$name]=$pid
             kill "-$signal" "$pid" 2>/dev/null || true
             # One that is paused would not see the signal.
             kill -CONT "$pid" 2>/dev/null || true
         fi
     done
-    for name in "$@"; do
-        while pid=$(pid_of "$name"); do
-            if [ $((SECONDS - started)) -ge "$stop_limit" ]; then
+    for name in "${!pids[@]}"; do
+        pid=${pids[$name]}
+        # A process that ends loses its command line before its ports, and those before it is a zombie (Z).
+        while [[ $(state_of "$pid") == [^Z] ]]; do
+            if [ $((SECONDS - started)) -ge "$stop_limit" ] && [ "$(pid_of "$name")" = "$pid" ]; then
                 echo "$name did not end within $stop_limit s: killed" >&2
                 kill -KILL "$pid" 2>/dev/null || true
                 started=$SECONDS
             fi
             sleep 0.1
         done
+    done
+    for name in "$@"; do
         rm -f "$STACK_DIR/$name/pid"
     done
 }

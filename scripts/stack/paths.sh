@@ -7,10 +7,8 @@ stack_scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 stack_cache=${XDG_CACHE_HOME:-$HOME/.cache}/facemill/stack
 STACK_DIR=$(realpath --canonicalize-missing "${STACK_DIR:-$stack_scripts/../../.stack}")
 
-java=java
-if [ -n "${JAVA_HOME:-}" ]; then
-    java=$JAVA_HOME/bin/java
-fi
+# shellcheck disable=SC2034 # for those who source this
+java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 
 # The folder with the jars of kafka or cassandra; another version is another folder.
 jars_of() {

@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # How each server is configured and started: sourced by stack.sh.
 #
+# shellcheck disable=SC2154 # java and stack_scripts are of paths.sh, which stack.sh has sourced before
+#
 # A server's home is $STACK_DIR/NAME: its configuration, data, logs and pid file.
 
 # Written once, so that clients and the other brokers find a server again after a restart:
@@ -114,8 +116,6 @@ group.initial.rebalance.delay.ms=0
 num.network.threads=2
 num.io.threads=4
 log.cleaner.dedupe.buffer.size=16777216
-# A broker that is stopped while the others are gone already cannot hand over, and does not wait to.
-controlled.shutdown.enable=true
 PROPERTIES
 }
 
