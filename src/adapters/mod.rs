@@ -4,4 +4,5 @@ pub mod annotate;
 pub mod http;
 pub mod memory;
 pub mod onnx;
+pub mod scylla;
 pub mod sqlite;
