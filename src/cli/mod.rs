@@ -1,12 +1,14 @@
 //! The command line: one file a subcommand.
 
 mod config;
+pub mod cql;
 pub mod export;
 mod list;
 mod local;
 mod manual;
 mod output;
 mod progress;
+mod schema;
 mod signals;
 pub mod summary;
 
@@ -57,6 +59,7 @@ enum Command {
     Local(local::LocalArgs),
     Export(export::ExportArgs),
     Summary(summary::SummaryArgs),
+    Schema(schema::SchemaCommand),
     Config(config::ConfigCommand),
     Completion(manual::CompletionArgs),
     /// Print the manual page in roff form: facemill man | man -l -
@@ -101,6 +104,8 @@ enum CliError {
     #[error(transparent)]
     Export(#[from] export::ExportError),
     #[error(transparent)]
+    Schema(#[from] schema::SchemaCommandError),
+    #[error(transparent)]
     Summary(#[from] summary::SummaryError),
     #[error("cannot start: {0}")]
     Runtime(#[source] std::io::Error),
@@ -121,8 +126,9 @@ impl CliError {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Local(args) => local::run(args),
-        Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
+        Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
+        Command::Schema(args) => schema::run(&args),
         Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completion(args) => manual::completion(&args).map(|()| ExitCode::SUCCESS),
         Command::Man => manual::man_page().map(|()| ExitCode::SUCCESS),

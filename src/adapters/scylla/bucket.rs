@@ -8,6 +8,13 @@ use crate::domain::ImageId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobBuckets(u32);
 
+/// What the settings have by default: enough for 200 million images.
+impl Default for JobBuckets {
+    fn default() -> Self {
+        JobBuckets(4096)
+    }
+}
+
 impl JobBuckets {
     /// The most that may be configured: 2^20.
     pub const MAX: u32 = 1 << 20;
