@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod config;
+pub mod cql;
 pub mod export;
 mod kafka;
 mod list;
@@ -9,6 +10,7 @@ mod manual;
 mod output;
 mod progress;
 mod run;
+mod schema;
 mod signals;
 pub mod summary;
 
@@ -60,6 +62,7 @@ enum Command {
     Run(run::RunArgs),
     Export(export::ExportArgs),
     Summary(summary::SummaryArgs),
+    Schema(schema::SchemaCommand),
     Config(config::ConfigCommand),
     Completion(manual::CompletionArgs),
     /// Print the manual page in roff form: facemill man | man -l -
@@ -104,6 +107,10 @@ enum CliError {
     #[error(transparent)]
     Export(#[from] export::ExportError),
     #[error(transparent)]
+    Cql(#[from] crate::adapters::scylla::ConnectError),
+    #[error(transparent)]
+    Schema(#[from] schema::SchemaCommandError),
+    #[error(transparent)]
     Summary(#[from] summary::SummaryError),
     #[error("cannot start: {0}")]
     Runtime(#[source] std::io::Error),
@@ -125,8 +132,9 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Local(args) => local::run(args),
         Command::Run(args) => run::run(args),
-        Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
+        Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
+        Command::Schema(args) => schema::run(&args),
         Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completion(args) => manual::completion(&args).map(|()| ExitCode::SUCCESS),
         Command::Man => manual::man_page().map(|()| ExitCode::SUCCESS),

@@ -310,6 +310,21 @@ impl Loaded {
                 "must have letters, digits and '_' only",
             ),
             (
+                "cql.consistency",
+                CONSISTENCY_LEVELS.contains(&cql.consistency.as_str()),
+                "must be LOCAL_QUORUM, QUORUM, LOCAL_ONE, ONE, TWO, THREE or ALL",
+            ),
+            (
+                "cql.password_file",
+                cql.username.is_empty() == cql.password_file.is_empty(),
+                "goes with cql.username: set both or neither",
+            ),
+            (
+                "cql.job_buckets",
+                cql.job_buckets.is_power_of_two() && cql.job_buckets <= 1 << 20,
+                "must be a power of two from 1 to 1048576",
+            ),
+            (
                 "http.listen",
                 http.listen.is_empty() || http.listen.parse::<std::net::SocketAddr>().is_ok(),
                 "must be ADDRESS:PORT such as \"0.0.0.0:9464\", or empty",
@@ -345,6 +360,9 @@ impl Loaded {
 /// Things at once that one process can have.
 const COUNT: RangeInclusive<usize> = 1..=65_536;
 const COUNT_RULE: &str = "must be from 1 to 65536";
+
+/// What both a read and a write may have.
+const CONSISTENCY_LEVELS: &[&str] = &["LOCAL_QUORUM", "QUORUM", "LOCAL_ONE", "ONE", "TWO", "THREE", "ALL"];
 
 const RATE_RULE: &str = "a rate is 0 for none, or from one a day to a million a second";
 
@@ -476,6 +494,10 @@ mod tests {
             ("fetch.body_budget_bytes=5", "fetch.max_body_bytes"),
             ("preprocess.frame_format=tiff", "tiff"),
             ("pipeline.epoch=yesterday", "RFC 3339"),
+            ("cql.consistency=SERIAL", "LOCAL_QUORUM"),
+            ("cql.job_buckets=5000", "power of two"),
+            ("cql.job_buckets=0", "power of two"),
+            ("cql.password_file=/run/secrets/cql", "cql.username"),
             ("fetch=5", "fetch"),
         ] {
             let message = error(&[], &[assignment]);

@@ -144,6 +144,7 @@ pub struct CqlSettings {
     pub password_file: String,
     pub tls: bool,
     pub tls_ca_file: String,
+    pub job_buckets: u32,
 }
 
 /// `[http]`
