@@ -10,6 +10,8 @@ mod error;
 mod options;
 mod producer;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use consumer::{ConsumerGroup, KafkaPositions, KafkaSource, Membership};
 pub use error::KafkaError;
