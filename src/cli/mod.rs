@@ -3,11 +3,13 @@
 mod config;
 pub mod cql;
 pub mod export;
+mod kafka;
 mod list;
 mod local;
 mod manual;
 mod output;
 mod progress;
+mod run;
 mod schema;
 mod signals;
 pub mod summary;
@@ -57,6 +59,7 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Command {
     Local(local::LocalArgs),
+    Run(run::RunArgs),
     Export(export::ExportArgs),
     Summary(summary::SummaryArgs),
     Schema(schema::SchemaCommand),
@@ -104,6 +107,8 @@ enum CliError {
     #[error(transparent)]
     Export(#[from] export::ExportError),
     #[error(transparent)]
+    Cql(#[from] crate::adapters::scylla::ConnectError),
+    #[error(transparent)]
     Schema(#[from] schema::SchemaCommandError),
     #[error(transparent)]
     Summary(#[from] summary::SummaryError),
@@ -126,6 +131,7 @@ impl CliError {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Local(args) => local::run(args),
+        Command::Run(args) => run::run(args),
         Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
         Command::Schema(args) => schema::run(&args),

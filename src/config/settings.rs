@@ -107,6 +107,7 @@ pub struct RunnerSettings {
     pub lane_records: usize,
     pub lane_running: usize,
     pub lane_bytes: usize,
+    pub all_lanes_bytes: usize,
     #[serde(with = "humantime_serde")]
     pub lane_age: Duration,
     #[serde(with = "humantime_serde")]
@@ -175,6 +176,7 @@ pub struct LogSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
+    Auto,
     Text,
     Json,
 }
