@@ -34,6 +34,8 @@ pub struct Facts {
     pub attempts: u32,
     /// Waits in a topic for a later try so far.
     pub waits: u32,
+    /// Timestamp of the stored row of another epoch or pipeline that this work is to replace, if there is one.
+    pub outranks: Option<i64>,
     /// Set by fetch.
     pub fetched: Option<Fetched>,
     /// Set by preprocess.
@@ -126,6 +128,7 @@ impl Facts {
             traceparent: None,
             attempts: 1,
             waits: 0,
+            outranks: None,
             fetched: None,
             picture: None,
             timings: Timings::default(),
@@ -181,6 +184,7 @@ mod header {
     pub(super) const TRACEPARENT: &str = "traceparent";
     pub(super) const ATTEMPTS: &str = "attempts";
     pub(super) const WAITS: &str = "waits";
+    pub(super) const OUTRANKS: &str = "outranks";
     pub(super) const NOT_BEFORE: &str = "not-before";
     pub(super) const REASON: &str = "reason";
     pub(super) const FETCHED_AT: &str = "fetched-at";
@@ -253,6 +257,7 @@ impl Message {
         let facts = Facts {
             traceparent: headers.text(header::TRACEPARENT)?,
             attempts: headers.parse(header::ATTEMPTS, "a count")?.unwrap_or(1),
+            outranks: headers.parse(header::OUTRANKS, "a number")?,
             fetched: headers.fetched()?,
             picture: headers.picture()?,
             timings: Timings {
@@ -267,8 +272,19 @@ impl Message {
 
     /// Writes the record that hands this message to the next stage.
     pub fn encode(self) -> Record {
-        let Facts { url, image_id, job, submitted_at, traceparent, attempts, waits: _, fetched, picture, timings } =
-            self.facts;
+        let Facts {
+            url,
+            image_id,
+            job,
+            submitted_at,
+            traceparent,
+            attempts,
+            waits: _,
+            outranks,
+            fetched,
+            picture,
+            timings,
+        } = self.facts;
         let mut headers = Headers::default();
         headers.push(header::URL, url);
         headers.push(header::JOB, job);
@@ -280,6 +296,7 @@ impl Message {
             }
         };
         optional(header::TRACEPARENT, traceparent);
+        optional(header::OUTRANKS, outranks.map(|timestamp| timestamp.to_string()));
         optional(header::FETCH_US, timings.fetch_us.map(|us| us.to_string()));
         optional(header::PREPROCESS_US, timings.preprocess_us.map(|us| us.to_string()));
         if let Some(fetched) = fetched {

@@ -52,6 +52,9 @@ pub struct ResultRow {
     pub timings: Timings,
     /// When what happened.
     pub timestamps: Timestamps,
+    /// Timestamp of the stored row of another epoch or pipeline that this one is to replace.
+    #[serde(skip)]
+    pub outranks: Option<i64>,
 }
 
 /// A detector, by name and content.
@@ -122,6 +125,7 @@ impl ResultRow {
             model: model.clone(),
             pipeline: pipeline.clone(),
             timings: facts.timings,
+            outranks: facts.outranks,
             timestamps: Timestamps {
                 submitted_at: facts.submitted_at,
                 fetched_at: fetched.as_ref().map(|fetched| fetched.at),
@@ -144,14 +148,17 @@ impl ResultRow {
     ///
     /// The time of submission, or the pipeline's epoch if that is later, with the outcome's rank in the
     /// last digit. Attempts at one submission thus never turn a success into a failure, in whatever
-    /// order and however late they are written.
+    /// order and however late they are written. Work that replaces a row of another epoch or pipeline is
+    /// above that row in any case.
     pub fn write_timestamp(&self) -> i64 {
         let rank = match self.reason {
             None => 2,
             Some(reason) if !reason.is_transient() => 1,
             Some(_) => 0,
         };
-        self.timestamps.submitted_at.max(self.pipeline.epoch).as_micros() / 10 * 10 + rank
+        let own = self.timestamps.submitted_at.max(self.pipeline.epoch).as_micros() / 10;
+        let above = self.outranks.map_or(i64::MIN, |timestamp| timestamp / 10 + 1);
+        own.max(above) * 10 + rank
     }
 }
 
@@ -164,6 +171,8 @@ pub struct Settled {
     pub epoch: Timestamp,
     /// The fingerprint of the pipeline that wrote it.
     pub fingerprint: String,
+    /// Its [`ResultRow::write_timestamp`].
+    pub write_timestamp: i64,
 }
 
 #[cfg(test)]
@@ -194,6 +203,18 @@ mod tests {
     fn a_raised_epoch_outranks_every_older_row() {
         let old = row(1_000_000, 0, None).write_timestamp();
         assert!(row(1_000_000, 2_000_000, Some(Reason::TotalTimeout)).write_timestamp() > old);
+    }
+
+    #[test]
+    fn work_of_another_pipeline_replaces_the_row_that_it_found_whatever_the_outcome() {
+        let old = row(1_000_000, 0, None).write_timestamp();
+        let mut new = row(1_000_000, 0, Some(Reason::TotalTimeout));
+        assert!(new.write_timestamp() < old);
+        new.outranks = Some(old);
+        assert!(new.write_timestamp() > old);
+        let late = row(2_000_000, 0, None);
+        let later = ResultRow { outranks: Some(old), ..late.clone() };
+        assert_eq!(later.write_timestamp(), late.write_timestamp(), "above it already");
     }
 
     #[test]

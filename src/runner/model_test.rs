@@ -159,6 +159,7 @@ impl ResultStore for Shared {
             reason: row.reason,
             epoch: row.pipeline.epoch,
             fingerprint: row.pipeline.fingerprint.clone(),
+            write_timestamp: row.write_timestamp(),
         }))
     }
 

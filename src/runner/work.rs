@@ -17,7 +17,7 @@ use super::{
 use crate::{
     domain::{
         DeadLetter, DeadLetterClass, Facts, Failure, ImageId, Message, Model, Pipeline, Reason, Record, RecordError,
-        ResultRow, Settled, StageName, Timestamp,
+        ResultRow, StageName, Timestamp,
     },
     stages::{Effect, Stage},
     telemetry::{Health, Metrics},
@@ -99,11 +99,11 @@ impl<S: Stage> Work<S> {
     /// # Errors
     /// Only where a foreign system is beyond waiting for: the record is then not settled.
     pub async fn carry(&self, delivery: &Delivery) -> Result<(), PortError> {
-        let message = match self.read(delivery) {
+        let mut message = match self.read(delivery) {
             Ok(message) => message,
             Err(error) => return self.refuse(delivery, &error).await,
         };
-        if S::NAME == StageName::Fetch && self.is_done(&message.facts).await? {
+        if S::NAME == StageName::Fetch && self.is_done(&mut message.facts).await? {
             self.metrics.skipped.add(1);
             return Ok(());
         }
@@ -126,28 +126,29 @@ impl<S: Stage> Work<S> {
         if self.outlets.dead_letters.is_some() {
             return self.bury(delivery, DeadLetterClass::InvalidRecord, &error.to_string()).await;
         }
-        let (facts, failure) = self.unreadable(&delivery.record, error);
-        if S::NAME == StageName::Fetch && self.is_done(&facts).await? {
+        let (mut facts, failure) = self.unreadable(&delivery.record, error);
+        if S::NAME == StageName::Fetch && self.is_done(&mut facts).await? {
             self.metrics.skipped.add(1);
             return Ok(());
         }
         self.flag(self.failed(facts, failure)).await
     }
 
-    /// Whether a row says that working on this URL again would change nothing.
-    async fn is_done(&self, facts: &Facts) -> Result<bool, PortError> {
-        let stored = self.until_available("read the stored result", || self.store.settled(&facts.image_id)).await?;
-        if !stored.is_some_and(|row| self.would_not_change(&row)) {
+    /// Whether a row says that working on this URL again would change nothing. A row of another epoch or pipeline
+    /// is noted as the one to replace.
+    async fn is_done(&self, facts: &mut Facts) -> Result<bool, PortError> {
+        let id = facts.image_id;
+        let stored = self.until_available("read the stored result", || self.store.settled(&id)).await?;
+        let Some(row) = stored else { return Ok(false) };
+        if row.epoch < self.pipeline.epoch || row.fingerprint != self.pipeline.fingerprint {
+            facts.outranks = Some(row.write_timestamp);
             return Ok(false);
         }
-        self.until_available("note the job", || self.store.join(&facts.job, &facts.image_id)).await?;
+        if row.reason.is_some_and(|reason| self.redo.contains(&reason)) {
+            return Ok(false);
+        }
+        self.until_available("note the job", || self.store.join(&facts.job, &id)).await?;
         Ok(true)
-    }
-
-    fn would_not_change(&self, row: &Settled) -> bool {
-        row.epoch >= self.pipeline.epoch
-            && row.fingerprint == self.pipeline.fingerprint
-            && !row.reason.is_some_and(|reason| self.redo.contains(&reason))
     }
 
     /// Tries the stage until it succeeds, fails for good, or is out of attempts.

@@ -21,7 +21,12 @@ async fn what_was_written_is_settled_with_its_reason_epoch_and_fingerprint() {
         let row = row(n, "cats", reason, 5);
         assert_eq!(store.settled(&row.image_id).await.unwrap(), None);
         store.write(&row).await.unwrap();
-        let expected = Settled { reason, epoch: row.pipeline.epoch, fingerprint: "print".to_owned() };
+        let expected = Settled {
+            reason,
+            epoch: row.pipeline.epoch,
+            fingerprint: "print".to_owned(),
+            write_timestamp: row.write_timestamp(),
+        };
         assert_eq!(store.settled(&row.image_id).await.unwrap(), Some(expected));
         assert_eq!(stored(&keyspace, &row).await, row);
     }

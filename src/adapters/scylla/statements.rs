@@ -34,7 +34,11 @@ impl WriteStatements {
     pub(super) async fn prepare(session: &Session, keyspace: &str) -> Result<Self, PortError> {
         let ks = quoted(keyspace);
         Ok(WriteStatements {
-            settled: prepare(session, &format!("SELECT result FROM {ks}.results WHERE image_id = ?")).await?,
+            settled: prepare(
+                session,
+                &format!("SELECT result, WRITETIME(result) FROM {ks}.results WHERE image_id = ?"),
+            )
+            .await?,
             result: prepare(session, &insert_result(&ks)).await?,
             result_of_job: prepare(
                 session,

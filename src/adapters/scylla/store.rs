@@ -78,8 +78,9 @@ impl ResultStore for ScyllaStore {
         let values = (id.as_bytes().as_slice(),);
         let result = Box::pin(self.session.execute_unpaged(&self.statements.settled, values)).await;
         let rows = result.map_err(port_error)?.into_rows_result().map_err(port_error)?;
-        let row = rows.maybe_first_row::<(Option<&str>,)>().map_err(RequestError::from).map_err(port_error)?;
-        Ok(row.and_then(|(result,)| result).and_then(|result| parse(id, result)))
+        let row =
+            rows.maybe_first_row::<(Option<&str>, Option<i64>)>().map_err(RequestError::from).map_err(port_error)?;
+        Ok(row.and_then(|(result, written)| parse(id, result?, written?)))
     }
 
     async fn write(&self, row: &ResultRow) -> Result<(), PortError> {
@@ -104,7 +105,7 @@ pub(super) fn key(job: &str) -> &str {
 ///
 /// A row that this facemill does not understand, of a newer one perhaps, settles nothing: the work is done again, and
 /// the timestamps decide which outcome stays.
-fn parse(id: &ImageId, result: &str) -> Option<Settled> {
+fn parse(id: &ImageId, result: &str, write_timestamp: i64) -> Option<Settled> {
     #[derive(Deserialize)]
     struct Stored {
         #[serde(default)]
@@ -118,7 +119,7 @@ fn parse(id: &ImageId, result: &str) -> Option<Settled> {
     }
     match serde_json::from_str::<Stored>(result) {
         Ok(Stored { reason, pipeline: Pipeline { epoch, fingerprint } }) => {
-            Some(Settled { reason, epoch, fingerprint })
+            Some(Settled { reason, epoch, fingerprint, write_timestamp })
         }
         Err(error) => {
             tracing::warn!(image_id = %id, %error, "the stored row is not understood; doing the work again");
@@ -147,8 +148,9 @@ mod tests {
     fn what_decides_is_read_from_the_whole_row() {
         for reason in [None, Some(Reason::NotAnImage), Some(Reason::TotalTimeout)] {
             let row = row(reason);
-            let settled = parse(&row.image_id, &serde_json::to_string(&row).unwrap()).unwrap();
-            let expected = Settled { reason, epoch: row.pipeline.epoch, fingerprint: row.pipeline.fingerprint.clone() };
+            let settled = parse(&row.image_id, &serde_json::to_string(&row).unwrap(), 5).unwrap();
+            let (epoch, fingerprint) = (row.pipeline.epoch, row.pipeline.fingerprint);
+            let expected = Settled { reason, epoch, fingerprint, write_timestamp: 5 };
             assert_eq!(settled, expected);
         }
     }
@@ -158,7 +160,7 @@ mod tests {
         let id = ImageId::of("x");
         let unknown = serde_json::to_string(&row(Some(Reason::NotAnImage))).unwrap().replace("not_an_image", "of_2031");
         for text in ["", "{}", "null", &unknown] {
-            assert_eq!(parse(&id, text), None, "{text}");
+            assert_eq!(parse(&id, text, 5), None, "{text}");
         }
     }
 

@@ -216,12 +216,13 @@ fn execute(connection: &mut Connection, batch: &[Request]) -> rusqlite::Result<V
 
 fn settled(connection: &Connection, id: &ImageId) -> rusqlite::Result<Option<Settled>> {
     connection
-        .prepare_cached("SELECT reason, epoch, fingerprint FROM results WHERE image_id = ?1")?
+        .prepare_cached("SELECT reason, epoch, fingerprint, write_timestamp FROM results WHERE image_id = ?1")?
         .query_row([id.as_bytes()], |row| {
             Ok(Settled {
                 reason: reason(row, 0)?,
                 epoch: Timestamp::from_micros(row.get(1)?),
                 fingerprint: row.get(2)?,
+                write_timestamp: row.get(3)?,
             })
         })
         .optional()
@@ -302,8 +303,12 @@ mod tests {
         row.pipeline = pipeline(5_000_000);
         assert_eq!(store.settled(&row.image_id).await.unwrap(), None);
         store.write(&row).await.unwrap();
-        let expected =
-            Settled { reason: row.reason, epoch: row.pipeline.epoch, fingerprint: row.pipeline.fingerprint.clone() };
+        let expected = Settled {
+            reason: row.reason,
+            epoch: row.pipeline.epoch,
+            fingerprint: row.pipeline.fingerprint.clone(),
+            write_timestamp: row.write_timestamp(),
+        };
         assert_eq!(store.settled(&row.image_id).await.unwrap(), Some(expected));
 
         let row = detected(2, "cats", vec![face(1.0)]);
