@@ -2,6 +2,7 @@
 
 pub mod annotate;
 pub mod http;
+pub mod kafka;
 pub mod memory;
 pub mod onnx;
 pub mod sqlite;

@@ -2,6 +2,7 @@
 
 mod config;
 pub mod export;
+mod kafka;
 mod list;
 mod local;
 mod manual;
@@ -9,6 +10,7 @@ mod output;
 mod progress;
 mod signals;
 pub mod summary;
+mod topics;
 
 use std::{
     io::{self, Write},
@@ -57,6 +59,7 @@ enum Command {
     Local(local::LocalArgs),
     Export(export::ExportArgs),
     Summary(summary::SummaryArgs),
+    Topics(topics::TopicsCommand),
     Config(config::ConfigCommand),
     Completion(manual::CompletionArgs),
     /// Print the manual page in roff form: facemill man | man -l -
@@ -102,6 +105,10 @@ enum CliError {
     Export(#[from] export::ExportError),
     #[error(transparent)]
     Summary(#[from] summary::SummaryError),
+    #[error(transparent)]
+    Properties(#[from] kafka::PropertyError),
+    #[error(transparent)]
+    Topics(#[from] topics::TopicsError),
     #[error("cannot start: {0}")]
     Runtime(#[source] std::io::Error),
     #[error("cannot write to standard output: {0}")]
@@ -111,7 +118,9 @@ enum CliError {
 impl CliError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            CliError::Config(_) | CliError::LogFilter(_) | CliError::Usage(_) => ExitCode::from(2),
+            CliError::Config(_) | CliError::LogFilter(_) | CliError::Usage(_) | CliError::Properties(_) => {
+                ExitCode::from(2)
+            }
             _ => ExitCode::FAILURE,
         }
     }
@@ -123,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Local(args) => local::run(args),
         Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
         Command::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
+        Command::Topics(args) => topics::run(&args),
         Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completion(args) => manual::completion(&args).map(|()| ExitCode::SUCCESS),
         Command::Man => manual::man_page().map(|()| ExitCode::SUCCESS),

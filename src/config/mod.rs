@@ -235,7 +235,8 @@ impl Loaded {
 
     /// What no type can say.
     fn check(&self) -> Result<(), ConfigError> {
-        let Settings { fetch, preprocess, detect, retry, pipeline, runner, kafka, cql, http, local, .. } = &self.settings;
+        let Settings { fetch, preprocess, detect, retry, pipeline, runner, kafka, cql, http, local, .. } =
+            &self.settings;
         let rules: &[(&str, bool, &str)] = &[
             ("fetch.concurrency", COUNT.contains(&fetch.concurrency), COUNT_RULE),
             ("fetch.host_concurrency", COUNT.contains(&fetch.host_concurrency), COUNT_RULE),
@@ -300,7 +301,8 @@ impl Loaded {
             ("cql.contact_points", !cql.contact_points.is_empty(), "must name at least one node as HOST:PORT"),
             (
                 "cql.keyspace",
-                !cql.keyspace.is_empty() && cql.keyspace.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
+                !cql.keyspace.is_empty()
+                    && cql.keyspace.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
                 "must have letters, digits and '_' only",
             ),
             (
