@@ -354,8 +354,8 @@ mod tests {
             let before = cluster.clone();
             let first = plan(std::slice::from_ref(&declared), "p.", &cluster, allow);
             for Difference { name, declared, changes, .. } in &first.differences {
-                let topic = cluster.topics.entry(name.clone()).or_default();
                 for change in changes {
+                    let topic = cluster.topics.entry(name.clone()).or_default();
                     match change {
                         Change::Create => *topic = actual(declared),
                         Change::AddPartitions { from } => {
