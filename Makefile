@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check eval clean assets build bench doc faces need first-build
+.PHONY: help demo test check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -12,7 +12,7 @@ FACES ?= ../shared/faces
 BUILD := cargo build --workspace --bins --examples
 
 help: ## Show this
-	@awk -F ' *## *' '/^[a-z]+:.* ## / { sub(/:.*/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ' *## *' '/^[a-z-]+:.* ## / { sub(/:.*/, "", $$1); printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: first-build assets ## Find faces in real photographs, fetched over HTTP; needs nothing else
 	@$(BUILD)
@@ -26,6 +26,15 @@ test: first-build assets ## Run every test
 check: need ## Check style, lints, layers, licences, spelling
 	@scripts/need.sh rustfmt clippy
 	@scripts/check.sh
+
+stack-up: stack-jars build ## Start Kafka and Cassandra here, from jars (STACK_BROKERS=3: docs/stack.md)
+	@FACEMILL="$(TARGET)/debug/facemill" scripts/stack.sh up
+
+stack-down: ## Stop them (STACK_WIPE=1: and remove their data)
+	@scripts/stack.sh down
+
+stack-status: ## Say which of them is up
+	@scripts/stack.sh status || [ $$? = 3 ]
 
 eval: faces build assets ## Measure average precision on labelled faces (FACES=folder)
 	@python3 scripts/eval.py "$(TARGET)/debug/facemill" "$(FACES)"
@@ -51,6 +60,11 @@ faces:
 	@if [ ! -e "$(FACES)/boxes.csv" ]; then \
 		echo "eval: no boxes.csv in $(FACES); name a folder with boxes.csv and photos/: make eval FACES=FOLDER" >&2; exit 1; \
 	fi
+
+# Before the build, so that a missing Java is named at once.
+stack-jars:
+	@scripts/need.sh java
+	@scripts/stack/fetch.sh kafka cassandra
 
 need:
 	@scripts/need.sh cc c++ cmake nasm make python3 cargo

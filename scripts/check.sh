@@ -33,7 +33,7 @@ step_with() {
     fi
 }
 
-mapfile -t shell < <(git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
+mapfile -t shell < <(git ls-files --cached --others --exclude-standard '*.sh' .ci/run scripts/kafka/cqlsh)
 
 step 'rustfmt' cargo fmt --all --check
 step 'layers' scripts/check-layers.py

@@ -1,17 +1,25 @@
 #!/usr/bin/env bash
 # Makes sure that the named tools are here: need.sh TOOL...
 #
-# Knows cc c++ cmake make nasm python3 (with pip) cargo rustfmt clippy. What is missing is installed where that
+# Knows cc c++ cmake make nasm python3 (with pip) java (17 or newer) mvn cargo rustfmt clippy. What is missing is installed where that
 # is possible unasked (root on Debian or Ubuntu); else the command to type is printed and the exit code is 1.
 set -euo pipefail
 
 manifest=$(cd "$(dirname "$0")/.." && pwd)/Cargo.toml
+
+# The number before the first dot, 0 if there is no Java.
+java_version() {
+    local found
+    found=$("${JAVA_HOME:+$JAVA_HOME/bin/}java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p') || true
+    echo "${found:-0}"
+}
 
 has() {
     case $1 in
         python3) python3 -m pip --version >/dev/null 2>&1 ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 ;;
         clippy) cargo clippy --version >/dev/null 2>&1 ;;
+        java) [ "$(java_version)" -ge 17 ] ;;
         nasm) [ "$(uname -m)" != x86_64 ] || command -v nasm >/dev/null ;; # only x86 code is written in it
         *) command -v "$1" >/dev/null ;;
     esac
@@ -29,6 +37,11 @@ packages() {
         debian-python3 | fedora-python3) echo python3 python3-pip ;;
         arch-python3) echo python python-pip ;;
         brew-python3) echo python ;;
+        debian-java) echo openjdk-17-jdk-headless ;;
+        fedora-java) echo java-latest-openjdk-headless ;;
+        arch-java) echo jdk17-openjdk ;;
+        brew-java) echo openjdk@17 ;;
+        *-mvn) echo maven ;;
         *) echo "$2" ;;
     esac
 }
@@ -60,6 +73,9 @@ say_what_to_type() {
         echo "  macOS, Homebrew  brew install $(all_packages brew)"
         case " ${missing[*]} " in *" python3 "*)
             echo "If python3 is there and only its pip is not: python3 -m ensurepip --upgrade" ;;
+        esac
+        case " ${missing[*]} " in *" java "*)
+            echo "Java 17 or newer is needed; if you have one beside an older one: export JAVA_HOME=ITS_FOLDER" ;;
         esac
     } >&2
 }

@@ -41,6 +41,17 @@ done
 stand_in python3 'exit 1' # a Python without pip
 need python3 && fail 'a Python without pip passed'
 
+need java mvn && fail 'a missing Java or Maven passed'
+for line in 'apt-get install maven openjdk-17-jdk-headless' JAVA_HOME; do
+    [[ $output == *"$line"* ]] || fail "did not say: $line"
+done
+stand_in mvn ''
+stand_in java 'echo "openjdk version \"11.0.2\" 2019-01-15" >&2'
+need java mvn && fail 'an old Java passed'
+[[ $output != *maven* ]] || fail 'asked for a Maven that is there'
+stand_in java 'echo "openjdk version \"21.0.2\" 2024-01-16" >&2'
+need java mvn || fail 'a new Java was refused'
+
 need cargo && fail 'a missing Rust passed'
 [[ $output == *rustup* ]] || fail 'did not name rustup'
 stand_in cargo 'echo cargo 1.9.0'

@@ -14,11 +14,11 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     domain::{ImageId, Record},
-    runner::ports::{Commit, Delivery, Event, Offset, Partition, PortError, Publish, Source},
+    runner::ports::{Commit, Delivery, Event, Generation, Offset, Partition, PortError, Publish, Source},
 };
 
 /// The one assignment there ever is: all partitions, to the one consumer.
-const GENERATION: u64 = 1;
+const GENERATION: Generation = 1;
 
 /// How large a log is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,6 +158,7 @@ impl Consumer {
                     partition: number(index),
                     offset,
                     generation: GENERATION,
+                    appended_at: None,
                     record,
                 }));
             }
@@ -200,7 +201,7 @@ pub struct Positions(Arc<Shared>);
 
 #[async_trait]
 impl Commit for Positions {
-    fn store(&self, partition: Partition, next: Offset) -> Result<(), PortError> {
+    fn store(&self, partition: Partition, _: Generation, next: Offset) -> Result<(), PortError> {
         let lot = usize::try_from(partition).ok().and_then(|index| self.0.partitions.get(index));
         let Some(lot) = lot else {
             return Err(PortError::Fatal(format!("the in-memory log has no partition {partition}")));
@@ -281,11 +282,11 @@ mod tests {
             consumer.next().await.unwrap();
         }
         assert!(soon(publisher.publish(&record("c", 1))).await.is_none(), "reading makes no room");
-        positions.store(0, 1).unwrap();
+        positions.store(0, GENERATION, 1).unwrap();
         assert!(soon(publisher.publish(&record("c", 1))).await.is_some());
         assert!(soon(publisher.publish(&record("d", 1))).await.is_none());
-        positions.store(0, 2).unwrap();
-        positions.store(0, 2).unwrap();
+        positions.store(0, GENERATION, 2).unwrap();
+        positions.store(0, GENERATION, 2).unwrap();
         assert!(soon(publisher.publish(&record("d", 1))).await.is_some());
         assert!(soon(publisher.publish(&record("e", 1))).await.is_none(), "storing twice makes no room twice");
     }

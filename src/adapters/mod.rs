@@ -5,4 +5,5 @@ pub mod http;
 pub mod kafka;
 pub mod memory;
 pub mod onnx;
+pub mod scylla;
 pub mod sqlite;

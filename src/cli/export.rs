@@ -13,8 +13,12 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use self::{csv::CsvRows, jsonl::JsonLines, parquet::ParquetRows};
+use super::{CliError, ConfigArgs, cql::scylla_options};
 use crate::{
-    adapters::sqlite::{OpenError, ReadError, SqliteReader},
+    adapters::{
+        scylla::{self, ScyllaReader},
+        sqlite::{OpenError, ReadError, SqliteReader},
+    },
     domain::{ResultRow, Status},
 };
 
@@ -26,14 +30,19 @@ const STDOUT: &str = "-";
 
 /// Write stored results as JSON Lines, CSV or Parquet
 ///
-/// Rows come in the order of their image ids and are streamed: memory does not grow with their number. A run
-/// that writes to the database at the same time is not disturbed; the export shows the moment at which it began.
+/// Rows are streamed: memory does not grow with their number. From SQLite they come in the order of their image ids,
+/// and a run that writes to the database at the same time is not disturbed; the export shows the moment at which it
+/// began. From CQL (ScyllaDB, Cassandra) the rows of a job come in the order of their image ids and all rows in no
+/// order, and a row that is written during the export may be in it or not.
 ///
 /// One line of JSON Lines is one object by schemas/result.schema.json. CSV has the same fields in flat columns,
 /// the faces as JSON in one of them. Parquet keeps the nested form, with real timestamps.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// The result database
+    /// Where the results are
+    #[arg(long, value_enum, default_value_t = StoreKind::Sqlite)]
+    pub store: StoreKind,
+    /// The result database, for --store sqlite
     #[arg(long, value_name = "PATH", default_value = "facemill.db")]
     pub db: PathBuf,
     /// Only what this job asked for
@@ -48,6 +57,17 @@ pub struct ExportArgs {
     /// Where to write them; - is standard output
     #[arg(long, value_name = "FILE", default_value = STDOUT)]
     pub output: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// The values of `--store`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StoreKind {
+    /// The database file of `facemill local`
+    Sqlite,
+    /// The keyspace of `facemill run`, as the settings under [cql] say
+    Cql,
 }
 
 /// The values of `--status`.
@@ -88,6 +108,12 @@ pub enum ExportError {
     /// The database cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The keyspace cannot be read from.
+    #[error(transparent)]
+    Connect(#[from] scylla::ConnectError),
+    /// The keyspace cannot be read to the end.
+    #[error(transparent)]
+    ReadCql(#[from] scylla::ReadError),
     /// Parquet is no text.
     #[error("Parquet is binary and standard output is a terminal: give --output FILE, or pipe it somewhere")]
     Terminal,
@@ -123,22 +149,74 @@ trait RowWriter {
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
+/// A store's way to read rows.
+trait Rows {
+    /// Whether any row belongs to the job.
+    fn check_job(&self, job: Option<&str>) -> Result<(), ExportError>;
+
+    /// Calls `each` with every row.
+    fn rows(
+        &self,
+        job: Option<&str>,
+        status: Option<Status>,
+        each: &mut dyn FnMut(ResultRow) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError>;
+}
+
+impl Rows for SqliteReader {
+    fn check_job(&self, job: Option<&str>) -> Result<(), ExportError> {
+        Ok(self.check_job(job)?)
+    }
+
+    fn rows(
+        &self,
+        job: Option<&str>,
+        status: Option<Status>,
+        each: &mut dyn FnMut(ResultRow) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        self.rows(job, status, each)
+    }
+}
+
+impl Rows for ScyllaReader {
+    fn check_job(&self, job: Option<&str>) -> Result<(), ExportError> {
+        Ok(self.check_job(job)?)
+    }
+
+    fn rows(
+        &self,
+        job: Option<&str>,
+        status: Option<Status>,
+        each: &mut dyn FnMut(ResultRow) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        self.rows(job, status, each)
+    }
+}
+
 /// Runs the command.
-///
-/// # Errors
-/// When the database cannot be read or the output cannot be written.
-pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
+pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
+    match args.store {
+        StoreKind::Sqlite => run_on(&SqliteReader::open(&args.db).map_err(ExportError::from)?, args)?,
+        StoreKind::Cql => {
+            let settings = args.config.load()?.settings.cql;
+            run_on(&ScyllaReader::open(&scylla_options(&settings)).map_err(ExportError::from)?, args)?;
+        }
+    }
+    Ok(())
+}
+
+fn run_on(reader: &dyn Rows, args: &ExportArgs) -> Result<(), ExportError> {
     // First: an export that cannot begin touches no file.
-    let reader = SqliteReader::open(&args.db)?;
     reader.check_job(args.job.as_deref())?;
     let output = args.output.as_path();
     if output == Path::new(STDOUT) {
         if args.format == Format::Parquet && io::stdout().is_terminal() {
             return Err(ExportError::Terminal);
         }
-        return export(&reader, args, buffered(io::stdout()));
+        return export(reader, args, buffered(io::stdout()));
     }
-    if let (Ok(output_file), Ok(db_file)) = (fs::canonicalize(output), fs::canonicalize(&args.db))
+    if args.store == StoreKind::Sqlite
+        && let (Ok(output_file), Ok(db_file)) = (fs::canonicalize(output), fs::canonicalize(&args.db))
         && output_file == db_file
     {
         return Err(ExportError::OutputIsDatabase(output.to_owned()));
@@ -147,9 +225,9 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
     let in_place = fs::symlink_metadata(output).is_ok_and(|there| !there.is_file());
     if in_place {
         let file = File::create(output).map_err(|cause| ExportError::Create { path: output.to_owned(), cause })?;
-        return export(&reader, args, buffered(file));
+        return export(reader, args, buffered(file));
     }
-    replace(output, |file| export(&reader, args, buffered(file)))
+    replace(output, |file| export(reader, args, buffered(file)))
 }
 
 fn buffered<W: Write>(output: W) -> BufWriter<W> {
@@ -177,7 +255,7 @@ fn replace(output: &Path, write: impl FnOnce(&File) -> Result<(), ExportError>) 
 }
 
 /// Writes the rows that `args` asks for. Whoever closes the pipe early (`| head`) has what he wanted: no error.
-fn export<W: Write + Send>(reader: &SqliteReader, args: &ExportArgs, output: W) -> Result<(), ExportError> {
+fn export<W: Write + Send>(reader: &dyn Rows, args: &ExportArgs, output: W) -> Result<(), ExportError> {
     let failed = |cause| {
         let to_stdout = args.output == Path::new(STDOUT);
         let output = if to_stdout { "standard output".to_owned() } else { args.output.display().to_string() };
@@ -189,7 +267,8 @@ fn export<W: Write + Send>(reader: &SqliteReader, args: &ExportArgs, output: W) 
             Format::Csv => Box::new(CsvRows::new(output).map_err(failed)?),
             Format::Parquet => Box::new(ParquetRows::new(output).map_err(failed)?),
         };
-        reader.rows(args.job.as_deref(), args.status.map(Status::from), |row| writer.row(row).map_err(failed))?;
+        let mut each = |row| writer.row(row).map_err(failed);
+        reader.rows(args.job.as_deref(), args.status.map(Status::from), &mut each)?;
         writer.finish().map_err(failed)
     };
     match write_rows() {
@@ -223,6 +302,10 @@ mod tests {
 
     fn args(line: &str) -> ExportArgs {
         CommandLine::try_parse_from(format!("export {line}").split_whitespace()).unwrap().export
+    }
+
+    fn run(args: &ExportArgs) -> Result<(), ExportError> {
+        run_on(&SqliteReader::open(&args.db)?, args)
     }
 
     /// A database of these rows, which holds the last of them for a second job "dogs" too.

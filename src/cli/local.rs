@@ -88,7 +88,7 @@ impl std::str::FromStr for Retry {
     }
 }
 
-fn parse_network(text: &str) -> Result<IpNet, String> {
+pub(super) fn parse_network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
     network.map_err(|_| "a network is written as 10.1.0.0/16 or fd00::/8, a single address as 10.1.2.3".to_owned())
 }
@@ -198,7 +198,8 @@ fn log_beside(progress: &Progress, settings: &Settings) -> Result<(), CliError> 
     let suspended = progress.suspended();
     // A log that nobody takes any more is no reason to stop.
     let write = move |line: &[u8]| suspended(&mut || drop(io::stderr().write_all(line)));
-    Ok(init_logs(&settings.log.level, settings.log.format == LogFormat::Json, LineWriter(write))?)
+    let level = if settings.log.level == "auto" { "warn" } else { &settings.log.level };
+    Ok(init_logs(level, settings.log.format == LogFormat::Json, LineWriter(write))?)
 }
 
 fn redo(retry: &[Retry]) -> HashSet<Reason> {

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod config;
+pub mod cql;
 pub mod export;
 mod kafka;
 mod list;
@@ -8,6 +9,8 @@ mod local;
 mod manual;
 mod output;
 mod progress;
+mod run;
+mod schema;
 mod signals;
 pub mod summary;
 mod topics;
@@ -57,8 +60,10 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Command {
     Local(local::LocalArgs),
+    Run(run::RunArgs),
     Export(export::ExportArgs),
     Summary(summary::SummaryArgs),
+    Schema(schema::SchemaCommand),
     Topics(topics::TopicsCommand),
     Config(config::ConfigCommand),
     Completion(manual::CompletionArgs),
@@ -104,9 +109,11 @@ enum CliError {
     #[error(transparent)]
     Export(#[from] export::ExportError),
     #[error(transparent)]
-    Summary(#[from] summary::SummaryError),
+    Cql(#[from] crate::adapters::scylla::ConnectError),
     #[error(transparent)]
-    Properties(#[from] kafka::PropertyError),
+    Schema(#[from] schema::SchemaCommandError),
+    #[error(transparent)]
+    Summary(#[from] summary::SummaryError),
     #[error(transparent)]
     Topics(#[from] topics::TopicsError),
     #[error("cannot start: {0}")]
@@ -118,9 +125,7 @@ enum CliError {
 impl CliError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            CliError::Config(_) | CliError::LogFilter(_) | CliError::Usage(_) | CliError::Properties(_) => {
-                ExitCode::from(2)
-            }
+            CliError::Config(_) | CliError::LogFilter(_) | CliError::Usage(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -130,8 +135,10 @@ impl CliError {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Local(args) => local::run(args),
-        Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
+        Command::Run(args) => run::run(args),
+        Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
+        Command::Schema(args) => schema::run(&args),
         Command::Topics(args) => topics::run(&args),
         Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completion(args) => manual::completion(&args).map(|()| ExitCode::SUCCESS),

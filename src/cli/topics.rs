@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{CliError, kafka::KafkaArgs, manual::print, say};
+use super::{CliError, ConfigArgs, kafka::KafkaArgs, manual::print, say};
 use crate::{
     adapters::kafka::admin::{Admin, AdminError},
     topics::{self, Change, Plan, Scale, StrimziApi, Topic, TopicError},
@@ -42,7 +42,7 @@ enum Action {
 #[derive(Debug, Args)]
 struct DeclaredArgs {
     #[command(flatten)]
-    kafka: KafkaArgs,
+    config: ConfigArgs,
     /// Topics that are declared elsewhere: a folder of NAME.yaml
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
@@ -58,6 +58,8 @@ struct DeclaredArgs {
 struct BrokerArgs {
     #[command(flatten)]
     declared: DeclaredArgs,
+    #[command(flatten)]
+    kafka: KafkaArgs,
     /// Add partitions to topics with keys too: records of one key then are in two partitions
     #[arg(long)]
     allow_repartition: bool,
@@ -168,10 +170,10 @@ async fn apply(args: &ApplyArgs) -> Result<ExitCode, CliError> {
 }
 
 fn render(args: &RenderArgs) -> Result<(), CliError> {
-    let settings = args.declared.kafka.settings()?;
-    let (topics, prefix) = (declared(&args.declared)?, &settings.kafka.topic_prefix);
+    let settings = args.declared.config.load()?.settings.kafka;
+    let (topics, prefix) = (declared(&args.declared)?, &settings.topic_prefix);
     let text = match args.format {
-        Format::KafkaTopics => topics::kafka_topics(&topics, prefix, &settings.kafka.brokers),
+        Format::KafkaTopics => topics::kafka_topics(&topics, prefix, &settings.brokers),
         Format::Strimzi => {
             let api = match args.api_version {
                 ApiVersion::V1beta2 => StrimziApi::V1Beta2,
@@ -208,8 +210,8 @@ struct Brokers {
 
 impl Brokers {
     fn connect(args: &BrokerArgs) -> Result<Self, CliError> {
-        let settings = args.declared.kafka.settings()?.kafka;
-        let options = args.declared.kafka.options(&settings)?;
+        let settings = args.declared.config.load()?.settings.kafka;
+        let options = args.kafka.options(&settings)?;
         Ok(Brokers {
             admin: Admin::connect(&options, args.timeout).map_err(TopicsError::from)?,
             declared: declared(&args.declared)?,

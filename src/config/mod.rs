@@ -29,6 +29,9 @@ const DURATIONS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration:
 /// Keys below these are named by the user.
 const FREE_TABLES: &[&str] = &["fetch.host_overrides.", "kafka.config.", "kafka.config_files."];
 
+/// The values of these are names of files, whatever their names are.
+const FILES: &str = "kafka.config_files.";
+
 /// Of these, the ones whose names have dots and values are no tables.
 const PROPERTY_TABLES: &[&str] = &["kafka.config.", "kafka.config_files."];
 
@@ -224,8 +227,8 @@ impl Loaded {
             effective.extend(layer.values.iter().map(|(key, value)| (key.as_str(), (value, layer.origin.as_str()))));
         }
         let line = |(key, (value, origin)): (&str, (&Value, &str))| {
+            let secret = !key.starts_with(FILES) && SECRET_WORDS.iter().any(|word| key.ends_with(word));
             let key = FREE_TABLES.iter().find_map(|table| named(table, key)).unwrap_or_else(|| key.to_owned());
-            let secret = SECRET_WORDS.iter().any(|word| key.ends_with(word));
             let value = if secret { "\"***redacted***\"".to_owned() } else { literal(value) };
             let origin = if secret { origin.split('=').next().unwrap_or(origin) } else { origin };
             format!("{key} = {value}  # {origin}\n")
@@ -290,6 +293,7 @@ impl Loaded {
             ("runner.lane_records", runner.lane_records >= 1, "must be at least 1"),
             ("runner.lane_running", runner.lane_running >= 1, "must be at least 1"),
             ("runner.lane_bytes", runner.lane_bytes >= 1, "must be at least 1"),
+            ("runner.all_lanes_bytes", runner.all_lanes_bytes >= 1, "must be at least 1"),
             (
                 "retry.later",
                 retry.later.iter().all(|delay| humantime::parse_duration(delay).is_ok_and(|d| DURATIONS.contains(&d))),
@@ -304,6 +308,21 @@ impl Loaded {
                 !cql.keyspace.is_empty()
                     && cql.keyspace.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
                 "must have letters, digits and '_' only",
+            ),
+            (
+                "cql.consistency",
+                CONSISTENCY_LEVELS.contains(&cql.consistency.as_str()),
+                "must be LOCAL_QUORUM, QUORUM, LOCAL_ONE, ONE, TWO, THREE or ALL",
+            ),
+            (
+                "cql.password_file",
+                cql.username.is_empty() == cql.password_file.is_empty(),
+                "goes with cql.username: set both or neither",
+            ),
+            (
+                "cql.job_buckets",
+                cql.job_buckets.is_power_of_two() && cql.job_buckets <= 1 << 20,
+                "must be a power of two from 1 to 1048576",
             ),
             (
                 "http.listen",
@@ -341,6 +360,9 @@ impl Loaded {
 /// Things at once that one process can have.
 const COUNT: RangeInclusive<usize> = 1..=65_536;
 const COUNT_RULE: &str = "must be from 1 to 65536";
+
+/// What both a read and a write may have.
+const CONSISTENCY_LEVELS: &[&str] = &["LOCAL_QUORUM", "QUORUM", "LOCAL_ONE", "ONE", "TWO", "THREE", "ALL"];
 
 const RATE_RULE: &str = "a rate is 0 for none, or from one a day to a million a second";
 
@@ -472,6 +494,10 @@ mod tests {
             ("fetch.body_budget_bytes=5", "fetch.max_body_bytes"),
             ("preprocess.frame_format=tiff", "tiff"),
             ("pipeline.epoch=yesterday", "RFC 3339"),
+            ("cql.consistency=SERIAL", "LOCAL_QUORUM"),
+            ("cql.job_buckets=5000", "power of two"),
+            ("cql.job_buckets=0", "power of two"),
+            ("cql.password_file=/run/secrets/cql", "cql.username"),
             ("fetch=5", "fetch"),
         ] {
             let message = error(&[], &[assignment]);
@@ -511,10 +537,12 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let loaded = load_with(&[], &["kafka.config.sasl.password=hunter2"]).unwrap();
+        let sets = ["kafka.config.sasl.password=hunter2", "kafka.config_files.ssl.key.password=/run/key"];
+        let loaded = load_with(&[], &sets).unwrap();
         let shown = loaded.show();
         assert!(shown.contains("kafka.config.\"sasl.password\" = \"***redacted***\""), "{shown}");
         let printed = format!("{:?}", loaded.settings);
         assert!(!shown.contains("hunter2") && !printed.contains("hunter2") && printed.contains("sasl.password"));
+        assert!(shown.contains("/run/key"), "a file's name is no secret");
     }
 }

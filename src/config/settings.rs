@@ -107,6 +107,7 @@ pub struct RunnerSettings {
     pub lane_records: usize,
     pub lane_running: usize,
     pub lane_bytes: usize,
+    pub all_lanes_bytes: usize,
     #[serde(with = "humantime_serde")]
     pub lane_age: Duration,
     #[serde(with = "humantime_serde")]
@@ -143,6 +144,7 @@ pub struct CqlSettings {
     pub password_file: String,
     pub tls: bool,
     pub tls_ca_file: String,
+    pub job_buckets: u32,
 }
 
 /// `[http]`
@@ -174,6 +176,7 @@ pub struct LogSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
+    Auto,
     Text,
     Json,
 }

@@ -3,7 +3,7 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{CanonicalUrl, Headers, ImageId, Record, RecordError, StageName, Timestamp, UrlError};
+use super::{CanonicalUrl, Headers, ImageId, Reason, Record, RecordError, StageName, Timestamp, UrlError};
 
 /// Longest value of a record of URLs, in bytes: room for the longest URL in JSON, far from a flood.
 pub const MAX_URL_RECORD_BYTES: usize = 64 * 1024;
@@ -32,6 +32,8 @@ pub struct Facts {
     pub traceparent: Option<String>,
     /// Tries so far: one, and one more for every time that a stage tried again.
     pub attempts: u32,
+    /// Waits in a topic for a later try so far.
+    pub waits: u32,
     /// Set by fetch.
     pub fetched: Option<Fetched>,
     /// Set by preprocess.
@@ -123,6 +125,7 @@ impl Facts {
             submitted_at,
             traceparent: None,
             attempts: 1,
+            waits: 0,
             fetched: None,
             picture: None,
             timings: Timings::default(),
@@ -135,6 +138,31 @@ impl Facts {
     /// When the submitted text is none.
     pub fn canonical_url(&self) -> Result<CanonicalUrl, UrlError> {
         CanonicalUrl::parse(&self.url)
+    }
+}
+
+impl Facts {
+    /// The record that submits this URL once more, after a failure for this reason: for `waits` waits in all, and not
+    /// to be looked at before its time.
+    pub fn resubmission(&self, waits: u32, not_before: Timestamp, reason: Reason) -> Record {
+        let mut headers = Headers::default();
+        headers.push(header::JOB, self.job.clone());
+        headers.push(header::SUBMITTED_AT, self.submitted_at.as_micros().to_string());
+        headers.push(header::ATTEMPTS, (self.attempts + 1).to_string());
+        headers.push(header::WAITS, waits.to_string());
+        headers.push(header::NOT_BEFORE, not_before.as_micros().to_string());
+        headers.push(header::REASON, reason.as_str());
+        if let Some(traceparent) = &self.traceparent {
+            headers.push(header::TRACEPARENT, traceparent.clone());
+        }
+        Record { key: Some(self.image_id), headers, value: Bytes::from(self.url.clone()) }
+    }
+}
+
+impl Record {
+    /// The time before which this record is not to be looked at, if it names one.
+    pub fn not_before(&self) -> Option<Timestamp> {
+        Reader(&self.headers).timestamp(header::NOT_BEFORE).ok().flatten()
     }
 }
 
@@ -152,6 +180,9 @@ mod header {
     pub(super) const SUBMITTED_AT: &str = "submitted-at";
     pub(super) const TRACEPARENT: &str = "traceparent";
     pub(super) const ATTEMPTS: &str = "attempts";
+    pub(super) const WAITS: &str = "waits";
+    pub(super) const NOT_BEFORE: &str = "not-before";
+    pub(super) const REASON: &str = "reason";
     pub(super) const FETCHED_AT: &str = "fetched-at";
     pub(super) const HTTP_STATUS: &str = "http-status";
     pub(super) const CONTENT_TYPE: &str = "content-type";
@@ -192,6 +223,7 @@ impl Message {
         let mut facts = Facts::submitted(&url, job, submitted_at);
         facts.traceparent = headers.text(header::TRACEPARENT)?;
         facts.attempts = headers.parse(header::ATTEMPTS, "a count")?.unwrap_or(1);
+        facts.waits = headers.parse(header::WAITS, "a count")?.unwrap_or(0);
         Ok(Message { facts, body: Bytes::new() })
     }
 
@@ -235,7 +267,8 @@ impl Message {
 
     /// Writes the record that hands this message to the next stage.
     pub fn encode(self) -> Record {
-        let Facts { url, image_id, job, submitted_at, traceparent, attempts, fetched, picture, timings } = self.facts;
+        let Facts { url, image_id, job, submitted_at, traceparent, attempts, waits: _, fetched, picture, timings } =
+            self.facts;
         let mut headers = Headers::default();
         headers.push(header::URL, url);
         headers.push(header::JOB, job);

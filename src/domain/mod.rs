@@ -2,6 +2,7 @@
 //!
 //! Plain data and pure functions. Nothing here knows of Kafka, a database, HTTP or a model.
 
+mod dead_letter;
 mod detection;
 mod hex;
 mod image_id;
@@ -13,6 +14,7 @@ mod stage;
 mod timestamp;
 mod url;
 
+pub use dead_letter::{DeadLetter, DeadLetterClass};
 pub use detection::{Face, Point};
 pub use hex::hex;
 pub use image_id::ImageId;

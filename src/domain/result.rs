@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Face, Facts, Failure, ImageId, Reason, Status, Timestamp, Timings};
+use super::{Face, Facts, Failure, Headers, ImageId, Reason, Record, Status, Timestamp, Timings};
 
 /// The terminal row of one URL; as JSON it is `schemas/result.schema.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,6 +130,14 @@ impl ResultRow {
             content_sha256: fetched.as_ref().map(|fetched| fetched.sha256.clone()),
             content_type: fetched.and_then(|fetched| fetched.content_type),
         }
+    }
+
+    /// The row as a record of the topic of results.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn event(&self) -> serde_json::Result<Record> {
+        Ok(Record { key: Some(self.image_id), headers: Headers::default(), value: serde_json::to_vec(self)?.into() })
     }
 
     /// The timestamp of the write, in microseconds: of two rows of one URL the higher one stays.

@@ -25,8 +25,22 @@ impl Timestamp {
         self.0
     }
 
+    /// How long it is from now until then; nothing once it has come.
+    pub fn time_left(self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0 - Self::now().0).unwrap_or(0))
+    }
+
     fn system_time(self) -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(self.0.unsigned_abs())
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, later: Duration) -> Self {
+        let micros = i64::try_from(later.as_micros()).unwrap_or(i64::MAX);
+        Self::from_micros(self.0.saturating_add(micros))
     }
 }
 

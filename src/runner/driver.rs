@@ -142,7 +142,10 @@ impl<S: Stage, I: Source> Driver<S, I> {
                     let event = event.map_err(port_error::<S>)?;
                     self.handle(event);
                 }
-                _ = tick.tick() => self.touched.extend(self.lanes.keys()),
+                _ = tick.tick() => {
+                    self.touched.extend(self.lanes.keys());
+                    self.work.health.beat(&self.work.topic);
+                }
             }
             while let Some(partition) = self.touched.pop_first() {
                 self.store_position(partition)?;
@@ -152,6 +155,7 @@ impl<S: Stage, I: Source> Driver<S, I> {
         }
         // Work that outlived the deadline is abandoned here: its records are not settled and come again.
         self.lanes.clear();
+        self.work.health.ended(&self.work.topic);
         self.commit.commit().await.map_err(port_error::<S>)
     }
 
@@ -226,8 +230,9 @@ impl<S: Stage, I: Source> Driver<S, I> {
     }
 
     fn store_position(&mut self, partition: Partition) -> Result<(), RunnerError> {
-        let Some(position) = self.lanes.get_mut(&partition).and_then(Lane::take_moved_position) else { return Ok(()) };
-        match self.commit.store(partition, position) {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return Ok(()) };
+        let Some(position) = lane.take_moved_position() else { return Ok(()) };
+        match self.commit.store(partition, lane.generation, position) {
             // Most likely no longer ours: whoever has the partition now starts further back.
             Err(PortError::Unavailable(error)) => {
                 tracing::warn!(stage = %S::NAME, partition, position, %error, "cannot store the position");
@@ -259,6 +264,7 @@ impl<S: Stage, I: Source> Driver<S, I> {
 
     /// Begins what there is room for, and pauses or resumes the source.
     fn balance(&mut self, partition: Partition) {
+        let all_bytes = self.lanes.values().map(Lane::bytes).sum();
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
         while let Some(delivery) = lane.begin(&self.limits) {
             self.tasks.spawn(carry(Arc::clone(&self.work), delivery, lane.live.clone()));
@@ -266,11 +272,11 @@ impl<S: Stage, I: Source> Driver<S, I> {
         if self.deadline.is_some() {
             return;
         }
-        if !lane.paused && lane.is_full(&self.limits) {
+        if !lane.paused && lane.is_full(&self.limits, all_bytes) {
             lane.paused = true;
             self.source.pause(partition);
             self.work.metrics.pauses.add(1);
-        } else if lane.paused && lane.has_room(&self.limits) {
+        } else if lane.paused && lane.has_room(&self.limits, all_bytes) {
             lane.paused = false;
             self.source.resume(partition);
         }
@@ -279,13 +285,13 @@ impl<S: Stage, I: Source> Driver<S, I> {
 
 /// One record's task.
 async fn carry<S: Stage>(work: Arc<Work<S>>, delivery: Delivery, live: CancellationToken) -> Completion {
-    let Delivery { partition, offset, generation, record } = delivery;
-    let bytes = record.size();
+    let Delivery { partition, offset, generation, .. } = delivery;
+    let bytes = delivery.record.size();
     let result = tokio::select! {
         // Asked first at every step: once the assignment is over, nothing more is written.
         biased;
         () = live.cancelled() => Ok(Done::Abandoned),
-        result = work.carry(&record) => result.map(|()| Done::Settled),
+        result = work.carry(&delivery) => result.map(|()| Done::Settled),
     };
     Completion { partition, generation, offset, bytes, result }
 }
@@ -306,7 +312,7 @@ mod tests {
         let record = Message::submission("http://a.example/", "job", Timestamp::now());
         driver.handle(Event::Assigned(0, 1));
         driver.handle(Event::Assigned(0, 2));
-        driver.handle(Event::Delivery(Delivery { partition: 0, offset: 5, generation: 2, record }));
+        driver.handle(Event::Delivery(Delivery { partition: 0, offset: 5, generation: 2, appended_at: None, record }));
         let completion =
             |generation| Completion { partition: 0, generation, offset: 5, bytes: 0, result: Ok(Done::Settled) };
         driver.complete(Ok(completion(1))).unwrap();

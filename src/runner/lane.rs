@@ -16,6 +16,8 @@ pub struct LaneLimits {
     pub running: usize,
     /// Bytes of unfinished records.
     pub bytes: usize,
+    /// Bytes of unfinished records of all partitions together.
+    pub all_bytes: usize,
     /// Age of the oldest unfinished record: a lane that waits longer for one takes no new ones.
     pub age: Duration,
 }
@@ -95,15 +97,26 @@ impl Lane {
         self.running == 0 && self.waiting.is_empty()
     }
 
-    /// Whether the source should pause.
-    pub(super) fn is_full(&self, limits: &LaneLimits) -> bool {
-        self.watermark.span() >= limits.records || self.bytes >= limits.bytes || self.is_too_old(limits)
+    /// Bytes of the unfinished records.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether the source should pause; `all_bytes` are those of all lanes.
+    pub(super) fn is_full(&self, limits: &LaneLimits, all_bytes: usize) -> bool {
+        all_bytes >= limits.all_bytes
+            || self.watermark.span() >= limits.records
+            || self.bytes >= limits.bytes
+            || self.is_too_old(limits)
     }
 
     /// Whether the source may resume. Half the limits, since every pause throws away what a Kafka
     /// consumer has fetched ahead.
-    pub(super) fn has_room(&self, limits: &LaneLimits) -> bool {
-        self.watermark.span() <= limits.records / 2 && self.bytes <= limits.bytes / 2 && !self.is_too_old(limits)
+    pub(super) fn has_room(&self, limits: &LaneLimits, all_bytes: usize) -> bool {
+        all_bytes <= limits.all_bytes / 2
+            && self.watermark.span() <= limits.records / 2
+            && self.bytes <= limits.bytes / 2
+            && !self.is_too_old(limits)
     }
 
     fn is_too_old(&self, limits: &LaneLimits) -> bool {

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LaneLimits, RetryPolicy, Runner, RunnerError, Work,
+    LaneLimits, Later, Next, Outlets, RetryPolicy, Runner, RunnerError, Work,
     ports::{Commit, Delivery, Event, Generation, Offset, Partition, PortError, Publish, ResultStore, Source},
 };
 use crate::{
@@ -28,7 +28,8 @@ use crate::{
 
 const PARTITIONS: Partition = 3;
 const RECORDS: usize = 12;
-const LIMITS: LaneLimits = LaneLimits { records: 5, running: 4, bytes: 1 << 20, age: Duration::from_secs(60) };
+const LIMITS: LaneLimits =
+    LaneLimits { records: 5, running: 4, bytes: 1 << 20, all_bytes: 1 << 11, age: Duration::from_secs(60) };
 /// Fewer than the records of all lanes, so that some wait for their turn.
 const TURNS: usize = 8;
 const DRAIN: Duration = Duration::from_secs(5);
@@ -46,6 +47,7 @@ struct World {
     committed: BTreeMap<Partition, Offset>,
     rows: HashMap<ImageId, ResultRow>,
     handed_over: HashSet<ImageId>,
+    put_off: HashSet<ImageId>,
     /// Calls of the stage that wait for the test to say how they end.
     calls: Vec<(ImageId, oneshot::Sender<Answer>)>,
     /// How often the stage was called for a URL that had a row already.
@@ -75,8 +77,13 @@ impl Shared {
         let runner = Runner {
             work: Work {
                 stage: self.clone(),
-                next: Some(Arc::new(self.clone())),
+                topic: "urls".into(),
+                next: Next::Topic(Arc::new(self.clone())),
                 store: Arc::new(self.clone()),
+                outlets: Outlets {
+                    later: vec![Later { delay: Duration::from_secs(60), topic: Arc::new(Waiting(self.clone())) }],
+                    ..Outlets::default()
+                },
                 redo: HashSet::new(),
                 turns: Semaphore::new(TURNS),
                 retry: RetryPolicy { attempts: 2, base: Duration::from_secs(1), cap: Duration::from_secs(1) },
@@ -84,6 +91,7 @@ impl Shared {
                 model: Model { name: "m".into(), sha256: String::new() },
                 pipeline: Pipeline { version: "0".into(), fingerprint: "f".into(), epoch: Timestamp::from_micros(0) },
                 metrics: Arc::new(Metrics::default()),
+                health: Arc::default(),
             },
             source: Events { receiver, shared: self.clone() },
             commit: Arc::new(self.clone()),
@@ -129,6 +137,19 @@ impl Publish for Shared {
     }
 }
 
+/// The topic of URLs that wait for a later try.
+struct Waiting(Shared);
+
+#[async_trait]
+impl Publish for Waiting {
+    async fn publish(&self, record: &Record) -> Result<(), PortError> {
+        self.0.check_up()?;
+        assert!(record.not_before().unwrap() > Timestamp::now());
+        self.0.world().put_off.insert(record.key.unwrap());
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl ResultStore for Shared {
     async fn settled(&self, id: &ImageId) -> Result<Option<Settled>, PortError> {
@@ -158,9 +179,9 @@ impl ResultStore for Shared {
 
 #[async_trait]
 impl Commit for Shared {
-    fn store(&self, partition: Partition, next: Offset) -> Result<(), PortError> {
+    fn store(&self, partition: Partition, generation: Generation, next: Offset) -> Result<(), PortError> {
         let mut world = self.world();
-        if !world.reading.contains_key(&partition) {
+        if world.reading.get(&partition).is_none_or(|(_, current)| *current != generation) {
             return Err(PortError::Unavailable("not assigned".into()));
         }
         let unfinished = world.log[&partition]
@@ -181,7 +202,7 @@ impl Commit for Shared {
 
 impl World {
     fn is_done(&self, id: &ImageId) -> bool {
-        self.rows.contains_key(id) || self.handed_over.contains(id)
+        self.rows.contains_key(id) || self.handed_over.contains(id) || self.put_off.contains(id)
     }
 
     fn is_in(&self, partition: Partition, id: &ImageId) -> bool {
@@ -230,7 +251,7 @@ impl World {
 
 fn delivery(partition: Partition, offset: Offset, generation: Generation, url: String) -> Event {
     let record = Message::submission(url, "job", Timestamp::from_micros(1_000_000));
-    Event::Delivery(Delivery { partition, offset, generation, record })
+    Event::Delivery(Delivery { partition, offset, generation, appended_at: None, record })
 }
 
 pub(super) struct Events {

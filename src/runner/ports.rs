@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use crate::domain::{ImageId, Record, ResultRow, Settled};
+use crate::domain::{ImageId, Record, ResultRow, Settled, Timestamp};
 
 /// Number of a partition of the stage's input topic.
 pub type Partition = i32;
@@ -20,6 +20,9 @@ pub enum PortError {
     /// It cannot now, and may later: the runner backs off and waits for as long as it takes.
     #[error("{0}")]
     Unavailable(String),
+    /// It never will take a record of this size, which is the record's fate and no fault of the system.
+    #[error("{0}")]
+    TooLarge(String),
     /// It never will without a person: the runner stops and says this.
     #[error("{0}")]
     Fatal(String),
@@ -34,6 +37,8 @@ pub struct Delivery {
     pub offset: Offset,
     /// The assignment under which it was read.
     pub generation: Generation,
+    /// When the log took it in, if the log knows. However often it is read, this stays.
+    pub appended_at: Option<Timestamp>,
     /// The record.
     pub record: Record,
 }
@@ -75,8 +80,8 @@ pub trait Source: Send {
 #[async_trait]
 pub trait Commit: Send + Sync {
     /// Notes that everything below `next` is done. Cheap, in memory; [`Commit::commit`] and a timer of the
-    /// adapter's make it durable.
-    fn store(&self, partition: Partition, next: Offset) -> Result<(), PortError>;
+    /// adapter's make it durable. Refused as unavailable where the assignment is over.
+    fn store(&self, partition: Partition, generation: Generation, next: Offset) -> Result<(), PortError>;
 
     /// Makes every stored position durable.
     async fn commit(&self) -> Result<(), PortError>;

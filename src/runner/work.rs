@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, sync::Arc};
 
+use async_trait::async_trait;
 use futures_util::FutureExt;
 use tokio::{
     sync::Semaphore,
@@ -9,26 +10,34 @@ use tokio::{
 };
 
 use super::{
-    ports::{PortError, Publish, ResultStore},
+    outlets::Outlets,
+    ports::{Delivery, PortError, Publish, ResultStore},
     retry::RetryPolicy,
 };
 use crate::{
     domain::{
-        Facts, Failure, ImageId, Message, Model, Pipeline, Reason, Record, RecordError, ResultRow, Settled, StageName,
-        Timestamp,
+        DeadLetter, DeadLetterClass, Facts, Failure, ImageId, Message, Model, Pipeline, Reason, Record, RecordError,
+        ResultRow, Settled, StageName, Timestamp,
     },
     stages::{Effect, Stage},
-    telemetry::Metrics,
+    telemetry::{Health, Metrics},
 };
+
+/// Bytes of a value that every topic takes: Kafka's own default for a record is eight times as much.
+const SMALL_VALUE_BYTES: usize = 128 << 10;
 
 /// One stage with everything that its records need on their way.
 pub struct Work<S> {
     /// The stage.
     pub stage: S,
-    /// Where it hands over to; nothing after the last stage.
-    pub next: Option<Arc<dyn Publish>>,
+    /// Name of the topic that the records are read from.
+    pub topic: String,
+    /// Where it hands over to.
+    pub next: Next,
     /// Where outcomes go.
     pub store: Arc<dyn ResultStore>,
+    /// Where else records may go.
+    pub outlets: Outlets,
     /// Stored failures with these reasons are worked on again.
     pub redo: HashSet<Reason>,
     /// Messages that the stage may hold at once, from the begin of its work until the effect is durable: what
@@ -42,8 +51,46 @@ pub struct Work<S> {
     pub model: Model,
     /// The software and settings that rows name.
     pub pipeline: Pipeline,
-    /// The process's counts.
+    /// The stage's counts.
     pub metrics: Arc<Metrics>,
+    /// What the process waits for.
+    pub health: Arc<Health>,
+}
+
+/// Where a stage hands over to.
+#[derive(Clone)]
+pub enum Next {
+    /// Nothing comes after the last stage.
+    Nothing,
+    /// The next stage's topic.
+    Topic(Arc<dyn Publish>),
+    /// The next stage itself, in memory: the record is done when that one is done with it.
+    Stage(Arc<dyn Step>),
+}
+
+/// A stage that takes messages from the one before it without a topic between them.
+#[async_trait]
+pub trait Step: Send + Sync {
+    /// Carries the message until its effect is durable. `delivery` is the record with which it all began.
+    ///
+    /// # Errors
+    /// Only where a foreign system is beyond waiting for.
+    async fn take(&self, delivery: &Delivery, message: Message) -> Result<(), PortError>;
+}
+
+#[async_trait]
+impl<S: Stage> Step for Work<S> {
+    async fn take(&self, delivery: &Delivery, mut message: Message) -> Result<(), PortError> {
+        // Never closed, so there is always a turn in the end.
+        let _turn = self.turns.acquire().await;
+        match self.attempt(&mut message).await {
+            Ok(Effect::HandOver(next)) => self.hand_over(delivery, *next).await,
+            Ok(Effect::Detected(faces)) => {
+                self.flag(ResultRow::detected(message.facts, faces, &self.model, &self.pipeline)).await
+            }
+            Err(failure) => self.give_up(delivery, message.facts, failure).await,
+        }
+    }
 }
 
 impl<S: Stage> Work<S> {
@@ -51,42 +98,49 @@ impl<S: Stage> Work<S> {
     ///
     /// # Errors
     /// Only where a foreign system is beyond waiting for: the record is then not settled.
-    pub async fn carry(&self, record: &Record) -> Result<(), PortError> {
-        let read = self.read(record).map_err(|error| self.unreadable(record, &error));
-        let facts = read.as_ref().map_or_else(|(facts, _)| facts, |message| &message.facts);
-        if S::NAME == StageName::Fetch && self.is_done(facts).await? {
+    pub async fn carry(&self, delivery: &Delivery) -> Result<(), PortError> {
+        let message = match self.read(delivery) {
+            Ok(message) => message,
+            Err(error) => return self.refuse(delivery, &error).await,
+        };
+        if S::NAME == StageName::Fetch && self.is_done(&message.facts).await? {
             self.metrics.skipped.add(1);
             return Ok(());
         }
-        let mut message = match read {
-            Ok(message) => message,
-            Err((facts, failure)) => return self.flag(self.failed(facts, failure)).await,
-        };
-        // Never closed, so there is always a turn in the end.
-        let _turn = self.turns.acquire().await;
-        match self.attempt(&mut message).await {
-            Ok(Effect::HandOver(next)) => self.hand_over(*next).await,
-            Ok(Effect::Detected(faces)) => {
-                self.flag(ResultRow::detected(message.facts, faces, &self.model, &self.pipeline)).await
+        self.take(delivery, message).await
+    }
+
+    fn read(&self, delivery: &Delivery) -> Result<Message, RecordError> {
+        match S::NAME {
+            StageName::Fetch => {
+                let submitted_at = delivery.appended_at.unwrap_or_else(Timestamp::now);
+                Message::from_submission(&delivery.record, &self.default_job, submitted_at)
             }
-            Err(failure) => self.flag(self.failed(message.facts, failure)).await,
+            StageName::Preprocess | StageName::Detect => Message::decode(&delivery.record),
         }
     }
 
-    fn read(&self, record: &Record) -> Result<Message, RecordError> {
-        match S::NAME {
-            StageName::Fetch => Message::from_submission(record, &self.default_job, Timestamp::now()),
-            StageName::Preprocess | StageName::Detect => Message::decode(record),
+    /// Sets a record aside that cannot be read: as a dead letter, or where there are none as a row under the id of
+    /// its bytes.
+    async fn refuse(&self, delivery: &Delivery, error: &RecordError) -> Result<(), PortError> {
+        if self.outlets.dead_letters.is_some() {
+            return self.bury(delivery, DeadLetterClass::InvalidRecord, &error.to_string()).await;
         }
+        let (facts, failure) = self.unreadable(&delivery.record, error);
+        if S::NAME == StageName::Fetch && self.is_done(&facts).await? {
+            self.metrics.skipped.add(1);
+            return Ok(());
+        }
+        self.flag(self.failed(facts, failure)).await
     }
 
     /// Whether a row says that working on this URL again would change nothing.
     async fn is_done(&self, facts: &Facts) -> Result<bool, PortError> {
-        let stored = until_available("read the stored result", || self.store.settled(&facts.image_id)).await?;
+        let stored = self.until_available("read the stored result", || self.store.settled(&facts.image_id)).await?;
         if !stored.is_some_and(|row| self.would_not_change(&row)) {
             return Ok(false);
         }
-        until_available("note the job", || self.store.join(&facts.job, &facts.image_id)).await?;
+        self.until_available("note the job", || self.store.join(&facts.job, &facts.image_id)).await?;
         Ok(true)
     }
 
@@ -125,29 +179,81 @@ impl<S: Stage> Work<S> {
         }
     }
 
-    async fn hand_over(&self, message: Message) -> Result<(), PortError> {
+    /// Ends a URL that the stage could not carry further, or puts it off.
+    async fn give_up(&self, delivery: &Delivery, facts: Facts, failure: Failure) -> Result<(), PortError> {
+        if failure.reason == Reason::InternalError {
+            tracing::error!(stage = %S::NAME, image_id = %facts.image_id, detail = failure.detail, "internal error");
+            self.bury(delivery, DeadLetterClass::InternalError, &failure.detail).await?;
+        }
+        let asked = failure.retry_after.unwrap_or_default();
+        if failure.reason.is_transient()
+            && let Some((waits, later)) = self.outlets.wait(facts.waits, asked)
+        {
+            let record = facts.resubmission(waits, Timestamp::now() + later.delay, failure.reason);
+            match self.until_available("put a URL off", || later.topic.publish(&record)).await {
+                Err(PortError::TooLarge(error)) => tracing::warn!(image_id = %facts.image_id, %error, "cannot put off"),
+                put_off => {
+                    self.metrics.postponed.add(1);
+                    return put_off;
+                }
+            }
+        }
+        self.flag(self.failed(facts, failure)).await
+    }
+
+    /// Publishes a dead letter, if there is a topic for them.
+    async fn bury(&self, delivery: &Delivery, class: DeadLetterClass, message: &str) -> Result<(), PortError> {
+        let Some(topic) = &self.outlets.dead_letters else { return Ok(()) };
+        let Delivery { partition, offset, .. } = *delivery;
+        tracing::warn!(stage = %S::NAME, topic = self.topic, partition, offset, message, "dead letter");
+        let letter = DeadLetter { topic: &self.topic, partition, offset, stage: S::NAME, class, message };
+        let record = letter.record(&delivery.record, usize::MAX);
+        let mut buried = self.until_available("publish a dead letter", || topic.publish(&record)).await;
+        if matches!(buried, Err(PortError::TooLarge(_))) {
+            // The topic takes less than it should. Its beginning, and where to find it, are better than nothing.
+            let record = letter.record(&delivery.record, SMALL_VALUE_BYTES);
+            buried = self.until_available("publish a dead letter", || topic.publish(&record)).await;
+        }
+        self.metrics.dead_letters.add(1);
+        buried
+    }
+
+    async fn hand_over(&self, delivery: &Delivery, message: Message) -> Result<(), PortError> {
         if S::NAME == StageName::Fetch {
             self.metrics.fetched_bytes.add(message.body.len() as u64);
         }
-        let Some(next) = &self.next else {
-            let failure = Failure::new(Reason::InternalError, format!("{} has no next stage", S::NAME));
-            return self.flag(self.failed(message.facts, failure)).await;
+        let topic = match &self.next {
+            Next::Stage(stage) => return stage.take(delivery, message).await,
+            Next::Topic(topic) => topic,
+            Next::Nothing => {
+                let failure = Failure::new(Reason::InternalError, format!("{} has no next stage", S::NAME));
+                return self.give_up(delivery, message.facts, failure).await;
+            }
         };
+        let facts = message.facts.clone();
         let record = message.encode();
-        until_available("hand over to the next stage", || next.publish(&record)).await
+        match self.until_available("hand over to the next stage", || topic.publish(&record)).await {
+            Err(PortError::TooLarge(error)) => {
+                self.flag(self.failed(facts, Failure::new(Reason::BodyTooLarge, error))).await
+            }
+            handed_over => handed_over,
+        }
     }
 
-    /// The flag step.
+    /// The flag step. The event comes before the row: a crash between the two leaves a record that is worked on
+    /// again, not a row whose event is missing (docs/decisions/0006-event-before-row.md).
     async fn flag(&self, row: ResultRow) -> Result<(), PortError> {
-        until_available("write the result", || self.store.write(&row)).await?;
+        if let Some(topic) = &self.outlets.results {
+            let event = row.event().map_err(|error| PortError::Fatal(error.to_string()))?;
+            match self.until_available("publish the result", || topic.publish(&event)).await {
+                Err(PortError::TooLarge(error)) => tracing::warn!(image_id = %row.image_id, %error, "no result event"),
+                published => published?,
+            }
+        }
+        self.until_available("write the result", || self.store.write(&row)).await?;
         match row.reason {
             None => self.metrics.detected.add(1),
-            Some(reason) => {
-                self.metrics.failed.add(1);
-                if reason == Reason::InternalError {
-                    tracing::error!(stage = %S::NAME, image_id = %row.image_id, detail = row.detail, "internal error");
-                }
-            }
+            Some(_) => self.metrics.failed.add(1),
         }
         self.metrics.faces.add(row.faces.len() as u64);
         Ok(())
@@ -167,23 +273,29 @@ impl<S: Stage> Work<S> {
         };
         (facts, Failure::new(Reason::InvalidRecord, error.to_string()))
     }
-}
 
-/// Repeats a call to our own infrastructure for as long as it is merely unavailable.
-async fn until_available<T, F>(what: &'static str, mut call: impl FnMut() -> F) -> Result<T, PortError>
-where
-    F: Future<Output = Result<T, PortError>>,
-{
-    let mut attempt = 1;
-    loop {
-        match call().await {
-            Err(PortError::Unavailable(error)) => {
-                let delay = RetryPolicy::INFRASTRUCTURE.delay(attempt);
-                tracing::warn!(%error, attempt, ?delay, "cannot {what}; waiting");
-                sleep(delay).await;
-                attempt += 1;
+    /// Repeats a call to our own infrastructure for as long as it is merely unavailable.
+    async fn until_available<T, F>(&self, what: &'static str, mut call: impl FnMut() -> F) -> Result<T, PortError>
+    where
+        F: Future<Output = Result<T, PortError>>,
+    {
+        let mut attempt = 1;
+        loop {
+            match call().await {
+                Err(PortError::Unavailable(error)) => {
+                    let delay = RetryPolicy::INFRASTRUCTURE.delay(attempt);
+                    self.health.waits(what, &error);
+                    tracing::warn!(%error, attempt, ?delay, "cannot {what}; waiting");
+                    sleep(delay).await;
+                    attempt += 1;
+                }
+                settled => {
+                    if attempt > 1 {
+                        self.health.goes_on(what);
+                    }
+                    return settled;
+                }
             }
-            settled => return settled,
         }
     }
 }

@@ -9,7 +9,7 @@ pub mod preprocess;
 mod resize;
 mod workers;
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use crate::domain::{Face, Failure, Message, StageName};
 
@@ -26,6 +26,15 @@ pub trait Stage: Send + Sync + 'static {
     /// # Errors
     /// A [`Failure`] is the outcome of this attempt; by its reason the runner tries again or settles it.
     fn process(&self, message: &Message) -> impl Future<Output = Result<Effect, Failure>> + Send;
+}
+
+/// One stage that several runners share, one for each topic that it reads.
+impl<S: Stage> Stage for Arc<S> {
+    const NAME: StageName = S::NAME;
+
+    fn process(&self, message: &Message) -> impl Future<Output = Result<Effect, Failure>> + Send {
+        self.as_ref().process(message)
+    }
 }
 
 /// What a stage made of a message.

@@ -1,6 +1,12 @@
 //! Every count that facemill keeps while it runs.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -33,6 +39,10 @@ pub struct Metrics {
     pub fetched_bytes: Counter,
     /// Attempts that failed and were tried again in the process.
     pub retries: Counter,
+    /// URLs put off to a topic in which they wait for a later try.
+    pub postponed: Counter,
+    /// Records set aside for a person.
+    pub dead_letters: Counter,
     /// Times that a partition was paused because its lane was full.
     pub pauses: Counter,
 }
@@ -41,5 +51,69 @@ impl Metrics {
     /// URLs that reached a terminal row, in this run or before.
     pub fn settled(&self) -> u64 {
         self.detected.get() + self.failed.get() + self.skipped.get()
+    }
+}
+
+/// What the Kafka clients of one process count.
+#[derive(Debug, Default)]
+pub struct KafkaMetrics {
+    /// Changes of an assignment.
+    pub rebalances: Counter,
+    /// Commits of positions that the brokers took.
+    pub commits: Counter,
+    /// Commits that failed; the next one has their positions too.
+    pub commit_errors: Counter,
+    /// What the producer holds and the brokers have not acknowledged.
+    pub producer_queue: QueueSize,
+    lags: Mutex<BTreeMap<(String, i32), PartitionLag>>,
+}
+
+/// How far one partition is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionLag {
+    /// Records behind the committed position.
+    pub records: u64,
+    /// The position stored last; negative before the first.
+    pub stored: i64,
+    /// The position committed last; negative before the first.
+    pub committed: i64,
+}
+
+impl KafkaMetrics {
+    /// Notes how far a partition is.
+    pub fn set_lag(&self, topic: &str, partition: i32, lag: PartitionLag) {
+        let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
+        lags.insert((topic.to_owned(), partition), lag);
+    }
+
+    /// Forgets partitions that are others' now.
+    pub fn forget_lag(&self, topic: &str, partition: i32) {
+        self.lags.lock().unwrap_or_else(PoisonError::into_inner).remove(&(topic.to_owned(), partition));
+    }
+
+    /// How far each partition is, by topic and number.
+    pub fn lags(&self) -> Vec<((String, i32), PartitionLag)> {
+        let lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
+        lags.iter().map(|(key, lag)| (key.clone(), *lag)).collect()
+    }
+}
+
+/// Messages in a queue and their bytes.
+#[derive(Debug, Default)]
+pub struct QueueSize {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl QueueSize {
+    /// Notes the size.
+    pub fn store(&self, messages: u64, bytes: u64) {
+        self.messages.store(messages, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Messages and bytes.
+    pub fn load(&self) -> (u64, u64) {
+        (self.messages.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 }

@@ -1,12 +1,18 @@
 //! What facemill says about itself.
 
+mod exporter;
+mod health;
 pub mod metrics;
+mod server;
 
 use std::io::Write;
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-pub use metrics::Metrics;
+pub use exporter::{Exporter, ExporterError, Observed};
+pub use health::Health;
+pub use metrics::{KafkaMetrics, Metrics, PartitionLag};
+pub use server::{ListenError, serve};
 
 /// A log level or filter that does not parse.
 #[derive(Debug, thiserror::Error)]

@@ -141,7 +141,8 @@ impl Admin {
     /// # Errors
     /// When librdkafka does not take the configuration.
     pub fn connect(options: &KafkaOptions, timeout: Duration) -> Result<Self, AdminError> {
-        let config = client_config(options);
+        // Nobody would read them, and an admin client keeps what nobody reads.
+        let config = client_config(options, &[("statistics.interval.ms", "0")]);
         let listener = Listener::default();
         let wrong = |error| AdminError::Properties(without_value(error));
         let probe = ThreadedProducer::from_config_and_context(&config, listener.clone());

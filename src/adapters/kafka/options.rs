@@ -1,6 +1,4 @@
-use std::fmt;
-
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
 /// How to reach the brokers.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,20 +11,33 @@ pub struct KafkaOptions {
 #[derive(Clone, Default, PartialEq)]
 pub struct Secret(pub String);
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
     }
 }
 
-/// A client's configuration: what every client of facemill has, then what the user said.
-pub(super) fn client_config(options: &KafkaOptions) -> ClientConfig {
+impl KafkaOptions {
+    /// The value of a property, for the few that are no secret and that facemill has to know.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.properties.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.0.as_str())
+    }
+}
+
+/// What every client has in common: `defaults`, and over them what the user asks for.
+pub(super) fn client_config(options: &KafkaOptions, defaults: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
-    // The OpenSSL that is built in does not know where this system keeps its certificates.
+    // OpenSSL is built in and does not know where the system keeps its certificates.
     config.set("ssl.ca.location", "probe");
     config.set("client.id", "facemill");
-    for (name, Secret(value)) in &options.properties {
-        config.set(name, value);
+    config.set("statistics.interval.ms", "5000");
+    // What matters of it comes as errors as well; this is for those who ask for it in log.level.
+    config.set_log_level(RDKafkaLogLevel::Info);
+    for (name, value) in defaults {
+        config.set(*name, *value);
+    }
+    for (name, value) in &options.properties {
+        config.set(name, &value.0);
     }
     config
 }

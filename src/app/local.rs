@@ -1,65 +1,29 @@
-//! The composition root: builds stages and adapters from the settings and hands them to the runner.
+//! `facemill local`: all three stages in one process over in-memory logs.
 
-use std::{collections::HashSet, num::NonZero, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::{
+    AppError, build_detect, build_fetch, build_preprocess, frame_format, lane_limits, pipeline, retry_policy, threads,
+};
 use crate::{
     adapters::{
         annotate::Annotate,
-        http::{HttpAdapter, HttpBuildError},
+        http::HttpAdapter,
         memory::{self, LogSize},
-        onnx::{ModelSource, OnnxError, OnnxModel},
+        onnx::YunetSession,
     },
-    config::{FrameFormatSetting, Settings},
+    config::Settings,
     domain::{FrameFormat, Message, Model, Pipeline, Reason, Timestamp},
     runner::{
-        LaneLimits, RetryPolicy, Runner, RunnerError, Work,
+        Next, Outlets, Runner, Work,
         ports::{Publish, ResultStore, Source},
     },
-    stages::{
-        Stage,
-        detect::{Detect, DetectOptions},
-        fetch::{Fetch, FetchOptions, HostLimits, Rate},
-        preprocess::{Preprocess, PreprocessError, PreprocessOptions},
-    },
+    stages::{Stage, detect::Detect, fetch::Fetch, preprocess::Preprocess},
     telemetry::Metrics,
 };
-
-/// Raised whenever the same bytes and settings begin to give other faces.
-const RESULT_REVISION: u32 = 1;
-
-/// Why the pipeline does not start, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// No HTTP client.
-    #[error(transparent)]
-    Http(#[from] HttpBuildError),
-    /// No picture decoder.
-    #[error(transparent)]
-    Preprocess(#[from] PreprocessError),
-    /// No detector.
-    #[error(transparent)]
-    Onnx(#[from] OnnxError),
-    /// No folder for annotated pictures.
-    #[error("cannot make the folder {} for annotated pictures: {error}", .path.display())]
-    Annotate {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// A stage gave up.
-    #[error(transparent)]
-    Runner(#[from] RunnerError),
-    /// The thread that reads the URL lists ended in a panic.
-    #[error("a fault of facemill's own, please report it: the reader of the URL lists panicked")]
-    Feeder,
-    /// A task ended in a panic.
-    #[error("a fault of facemill's own, please report it: {0}")]
-    Fault(#[from] tokio::task::JoinError),
-}
 
 /// All three stages in one process over in-memory logs: `facemill local`.
 pub struct Local {
@@ -79,7 +43,7 @@ pub struct Local {
 pub struct Stages {
     fetch: Fetch<HttpAdapter>,
     preprocess: Preprocess,
-    detect: Detect<crate::adapters::onnx::YunetSession>,
+    detect: Detect<YunetSession>,
     model: Model,
     pipeline: Pipeline,
 }
@@ -90,92 +54,15 @@ impl Stages {
     /// # Errors
     /// When one of them cannot be had; the message says what to do.
     pub fn build(settings: &Settings) -> Result<Self, AppError> {
-        let fetch_options = fetch_options(settings);
-        let detect = &settings.detect;
-        let source = ModelSource {
-            runtime_library: detect.runtime_library.clone(),
-            runtime_sha256: detect.runtime_library_sha256.clone(),
-            model: detect.model.clone(),
-            sha256: Some(detect.model_sha256.clone()).filter(|sum| !sum.is_empty()),
-        };
-        let OnnxModel { identity, sessions } = OnnxModel::load(&source, threads(detect.threads).get())?;
-        let preprocess_options = PreprocessOptions {
-            working_size: detect.working_size,
-            max_pixels: settings.preprocess.max_pixels,
-            max_side: settings.preprocess.max_side,
-            decode_bytes: settings.preprocess.decode_budget_bytes as u64,
-            threads: threads(settings.preprocess.threads),
-            frame_format: match settings.preprocess.frame_format {
-                FrameFormatSetting::Auto | FrameFormatSetting::Rgb8 => FrameFormat::Rgb8,
-                FrameFormatSetting::Jpeg => FrameFormat::Jpeg,
-            },
-        };
-        let detect_options = DetectOptions {
-            working_size: detect.working_size,
-            score_threshold: detect.score_threshold,
-            nms_iou: detect.nms_iou,
-            top_k: detect.top_k,
-        };
+        let frame_format = frame_format(settings, FrameFormat::Rgb8);
+        let (detect, model) = build_detect(settings)?;
         Ok(Stages {
-            fetch: Fetch::new(HttpAdapter::new(&fetch_options)?, fetch_options),
-            preprocess: Preprocess::new(preprocess_options)?,
-            detect: Detect::new(sessions, detect_options),
-            pipeline: pipeline(settings, &identity),
-            model: identity,
+            fetch: build_fetch(settings)?,
+            preprocess: build_preprocess(settings, frame_format)?,
+            detect,
+            pipeline: pipeline(settings, &model, frame_format),
+            model,
         })
-    }
-}
-
-/// A number of threads; 0 stands for one a core.
-fn threads(setting: usize) -> NonZero<usize> {
-    let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-    NonZero::new(setting).unwrap_or(cores)
-}
-
-fn fetch_options(settings: &Settings) -> FetchOptions {
-    let fetch = &settings.fetch;
-    let host_limits = HostLimits { concurrency: fetch.host_concurrency, rate: Rate::per_second(fetch.host_rate) };
-    let overrides = fetch.host_overrides.iter().map(|(host, limits)| {
-        let rate = limits.rate.map_or(host_limits.rate, Rate::per_second);
-        (host.clone(), HostLimits { concurrency: limits.concurrency.unwrap_or(host_limits.concurrency), rate })
-    });
-    FetchOptions {
-        user_agent: fetch.user_agent.clone(),
-        dns_timeout: fetch.dns_timeout,
-        connect_timeout: fetch.connect_timeout,
-        tls_timeout: fetch.tls_timeout,
-        first_byte_timeout: fetch.first_byte_timeout,
-        read_gap_timeout: fetch.read_timeout,
-        total_timeout: fetch.total_timeout,
-        max_redirects: fetch.max_redirects,
-        max_body_bytes: fetch.max_body_bytes,
-        min_bytes_per_second: fetch.min_rate_bytes,
-        min_rate_grace: fetch.min_rate_grace,
-        honour_robots_tag: fetch.honour_robots_tag,
-        host_limits,
-        host_overrides: overrides.collect(),
-        allow_networks: fetch.allow_networks.clone(),
-        concurrency: fetch.concurrency,
-        max_bytes_in_flight: fetch.body_budget_bytes,
-    }
-}
-
-/// What results are made by. Two settings share a fingerprint when they find the same faces in the same bytes.
-fn pipeline(settings: &Settings, model: &Model) -> Pipeline {
-    let (preprocess, detect) = (&settings.preprocess, &settings.detect);
-    let decisive = serde_json::json!([
-        RESULT_REVISION,
-        model.sha256,
-        (preprocess.max_pixels, preprocess.max_side, preprocess.decode_budget_bytes),
-        preprocess.frame_format == FrameFormatSetting::Jpeg,
-        [detect.working_size, detect.top_k],
-        [detect.score_threshold, detect.nms_iou],
-    ]);
-    let epoch = humantime::parse_rfc3339_weak(&settings.pipeline.epoch).map(Timestamp::from).unwrap_or_default();
-    Pipeline {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        fingerprint: blake3::hash(decisive.to_string().as_bytes()).to_hex().chars().take(16).collect(),
-        epoch,
     }
 }
 
@@ -216,20 +103,22 @@ impl Local {
         // fetch bounds itself by bytes and by host: a turn held while a slow host is waited for would be
         // taken from all others.
         let unbounded = Semaphore::MAX_PERMITS;
-        let fetch = builder.runner(fetch, urls_source, urls_positions, Some(Arc::new(images)), unbounded);
+        let fetch = builder.runner(fetch, urls_source, urls_positions, Next::Topic(Arc::new(images)), unbounded);
         stages.spawn(fetch.run(stop.clone()));
         // One message under work on each thread, and one on its way in or out.
         let turns = 2 * threads(settings.preprocess.threads).get();
-        let next: Option<Arc<dyn Publish>> = Some(Arc::new(frames));
+        let next = Next::Topic(Arc::new(frames));
         let preprocess = builder.runner(preprocess, images_source, images_positions, next, turns);
         stages.spawn(preprocess.run(halt.clone()));
         let turns = 2 * threads(settings.detect.threads).get();
         match &self.annotate {
-            None => stages.spawn(builder.runner(detect, frames_source, frames_positions, None, turns).run(halt)),
+            None => {
+                stages.spawn(builder.runner(detect, frames_source, frames_positions, Next::Nothing, turns).run(halt))
+            }
             Some(path) => {
                 let annotate = Annotate::new(detect, path);
                 let annotate = annotate.map_err(|error| AppError::Annotate { path: path.clone(), error })?;
-                stages.spawn(builder.runner(annotate, frames_source, frames_positions, None, turns).run(halt))
+                stages.spawn(builder.runner(annotate, frames_source, frames_positions, Next::Nothing, turns).run(halt))
             }
         };
         let feeder = feed(lines, urls, self.job.clone(), stop.clone());
@@ -279,32 +168,29 @@ impl Builder<'_> {
         stage: S,
         source: I,
         positions: memory::Positions,
-        next: Option<Arc<dyn Publish>>,
+        next: Next,
         turns: usize,
     ) -> Runner<S, I> {
-        let Settings { retry, runner, .. } = self.settings;
         Runner {
             work: Work {
                 stage,
+                topic: "local".to_owned(),
                 next,
                 store: Arc::clone(&self.local.store),
+                outlets: Outlets::default(),
                 redo: self.local.redo.clone(),
                 turns: Semaphore::new(turns),
-                retry: RetryPolicy { attempts: retry.attempts, base: retry.base, cap: retry.cap },
+                retry: retry_policy(self.settings),
                 default_job: self.local.job.clone(),
                 model: self.model.clone(),
                 pipeline: self.pipeline.clone(),
                 metrics: Arc::clone(&self.local.metrics),
+                health: Arc::default(),
             },
             source,
             commit: Arc::new(positions),
-            limits: LaneLimits {
-                records: runner.lane_records,
-                running: runner.lane_running,
-                bytes: runner.lane_bytes,
-                age: runner.lane_age,
-            },
-            drain: runner.drain_timeout / 2,
+            limits: lane_limits(self.settings),
+            drain: self.settings.runner.drain_timeout / 2,
         }
     }
 }

@@ -1,0 +1,295 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use rdkafka::{
+    Offset as NativeOffset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    error::KafkaError as Native,
+    message::Message,
+    types::RDKafkaErrorCode,
+};
+use tokio::sync::mpsc;
+
+use super::{
+    context::{Assignment, GroupContext, Watch},
+    error::{KafkaError, is_denied, port_error},
+    options::{KafkaOptions, client_config},
+    record::{appended_at, record_of},
+};
+use crate::{
+    runner::ports::{Commit, Delivery, Event, Generation, Offset, Partition, PortError, Source},
+    telemetry::{Health, KafkaMetrics},
+};
+
+/// Events on their way to the runner. They add to its lanes, so there are few.
+const EVENTS: usize = 64;
+
+/// How long one poll waits for something to happen.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long a synchronous commit may take before it counts as failed; it is made again.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How positions are kept and records are read. Anything can be overridden but the first two, on which the promise
+/// hangs that no record is passed over.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("auto.commit.interval.ms", "1000"),
+    ("auto.offset.reset", "earliest"),
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("check.crcs", "true"),
+    ("session.timeout.ms", "45000"),
+    ("fetch.wait.max.ms", "100"),
+    // What is read ahead, in memory. A record may be larger: it then comes alone.
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.max.bytes", "16777216"),
+    ("max.partition.fetch.bytes", "2097152"),
+    ("message.max.bytes", "11534336"),
+];
+
+/// Membership in a consumer group that reads one topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConsumerGroup {
+    /// The group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// How long a rebalance waits for work under way at most; longer than the runner's own deadline.
+    pub patience: Duration,
+    /// How long to wait for the brokers at the start.
+    pub start_timeout: Duration,
+}
+
+impl ConsumerGroup {
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// When the configuration is wrong, no broker answers, or the topic is not there or not for us.
+    pub fn join(
+        &self,
+        options: &KafkaOptions,
+        health: Arc<Health>,
+        metrics: Arc<KafkaMetrics>,
+    ) -> Result<(KafkaSource, KafkaPositions, Membership), KafkaError> {
+        let mut config = client_config(options, DEFAULTS);
+        config.set("group.id", &self.group);
+        config.set("enable.auto.offset.store", "false");
+        config.set("enable.auto.commit", "true");
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let assignment = Arc::<Assignment>::default();
+        let context = GroupContext {
+            watch: Watch { health, metrics },
+            topic: self.topic.clone(),
+            assignment: Arc::clone(&assignment),
+            events: events.clone(),
+            patience: self.patience,
+        };
+        let wrong = |error: Native| KafkaError::Config(error.to_string());
+        let consumer: Arc<BaseConsumer<GroupContext>> = Arc::new(config.create_with_context(context).map_err(wrong)?);
+        check_topic(consumer.client(), options, &self.topic, self.start_timeout)?;
+        consumer.subscribe(&[&self.topic]).map_err(wrong)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let poller = Poller { consumer: Arc::clone(&consumer), assignment: Arc::clone(&assignment), events };
+        let thread = thread::Builder::new().name(self.group.clone()).spawn({
+            let stop = Arc::clone(&stop);
+            move || poller.run(&stop)
+        })?;
+        let source = KafkaSource { events: receiver, consumer: Arc::clone(&consumer), topic: self.topic.clone(), stop };
+        let positions = KafkaPositions { consumer, assignment, topic: self.topic.clone() };
+        Ok((source, positions, Membership(thread)))
+    }
+}
+
+/// Whether the topic is there and may be read.
+pub(super) fn check_topic<C: rdkafka::ClientContext>(
+    client: &rdkafka::client::Client<C>,
+    options: &KafkaOptions,
+    topic: &str,
+    timeout: Duration,
+) -> Result<(), KafkaError> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let metadata =
+            client.fetch_metadata(Some(topic), left.clamp(Duration::from_millis(100), Duration::from_secs(5)));
+        let cause = match metadata {
+            Ok(metadata) => match metadata.topics().first().and_then(|found| found.error()) {
+                None => return Ok(()),
+                Some(error) => RDKafkaErrorCode::from(error),
+            },
+            Err(error) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+        };
+        match cause {
+            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
+                return Err(KafkaError::NoTopic(topic.to_owned()));
+            }
+            denied if is_denied(denied) => {
+                return Err(KafkaError::Denied { topic: topic.to_owned(), cause: denied.to_string() });
+            }
+            cause if left.is_zero() => {
+                let brokers = options.get("bootstrap.servers").unwrap_or_default().to_owned();
+                return Err(KafkaError::Unreachable { brokers, cause: cause.to_string() });
+            }
+            // A cluster that is just electing leaders, or a network that is just coming up.
+            _ => thread::sleep(POLL),
+        }
+    }
+}
+
+/// The thread that polls.
+struct Poller {
+    consumer: Arc<BaseConsumer<GroupContext>>,
+    assignment: Arc<Assignment>,
+    events: mpsc::Sender<Result<Event, PortError>>,
+}
+
+impl Poller {
+    fn run(self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            let event = match self.consumer.poll(POLL) {
+                None => continue,
+                Some(Ok(message)) => {
+                    let partition = message.partition();
+                    let generation = self.assignment.lock().get(&partition).copied();
+                    // Of a partition that is not ours any more.
+                    let Some(generation) = generation else { continue };
+                    Ok(Event::Delivery(Delivery {
+                        partition,
+                        offset: message.offset(),
+                        generation,
+                        appended_at: appended_at(&message),
+                        record: record_of(&message),
+                    }))
+                }
+                Some(Err(error)) => match self.judge(&error) {
+                    Some(fatal) => Err(fatal),
+                    None => continue,
+                },
+            };
+            if self.events.blocking_send(event).is_err() {
+                break;
+            }
+        }
+        let Poller { consumer, events, .. } = self;
+        // A rebalance during the end finds nobody to wait for.
+        drop(events);
+        // Dropped last, the consumer leaves the group: its partitions go to others at once.
+        let patience = Instant::now() + COMMIT_TIMEOUT;
+        while Arc::strong_count(&consumer) > 1 && Instant::now() < patience {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Nearly every error of a consumer passes, and librdkafka goes on trying; these do not.
+    fn judge(&self, error: &Native) -> Option<PortError> {
+        match error.rdkafka_error_code() {
+            Some(code) if is_denied(code) => Some(PortError::Fatal(format!(
+                "Kafka refuses to let us read ({code}): give this user the rights to the topic and the group \
+                 (kafka-acls), or mend its password"
+            ))),
+            _ => match port_error("reading from Kafka", error) {
+                PortError::Fatal(text) => Some(PortError::Fatal(text)),
+                PortError::Unavailable(text) | PortError::TooLarge(text) => {
+                    tracing::warn!(error = text, "Kafka");
+                    None
+                }
+            },
+        }
+    }
+}
+
+/// A consumer's thread. It ends when the source is dropped.
+pub struct Membership(JoinHandle<()>);
+
+impl Membership {
+    /// Waits until the group is left. Blocks.
+    pub fn left(self) {
+        if self.0.join().is_err() {
+            tracing::error!("a thread that polled Kafka panicked");
+        }
+    }
+}
+
+/// The records of the partitions that the group gives us.
+pub struct KafkaSource {
+    events: mpsc::Receiver<Result<Event, PortError>>,
+    consumer: Arc<BaseConsumer<GroupContext>>,
+    topic: String,
+    stop: Arc<AtomicBool>,
+}
+
+impl KafkaSource {
+    fn list(&self, partition: Partition) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, partition);
+        list
+    }
+}
+
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Source for KafkaSource {
+    async fn next(&mut self) -> Result<Event, PortError> {
+        let ended = || PortError::Fatal("a fault of facemill's own: the thread that polls Kafka has ended".into());
+        self.events.recv().await.unwrap_or_else(|| Err(ended()))
+    }
+
+    fn pause(&mut self, partition: Partition) {
+        if let Err(error) = self.consumer.pause(&self.list(partition)) {
+            tracing::warn!(topic = self.topic, partition, %error, "cannot pause");
+        }
+    }
+
+    fn resume(&mut self, partition: Partition) {
+        if let Err(error) = self.consumer.resume(&self.list(partition)) {
+            tracing::warn!(topic = self.topic, partition, %error, "cannot resume");
+        }
+    }
+}
+
+/// The group's committed offsets.
+pub struct KafkaPositions {
+    consumer: Arc<BaseConsumer<GroupContext>>,
+    assignment: Arc<Assignment>,
+    topic: String,
+}
+
+#[async_trait]
+impl Commit for KafkaPositions {
+    fn store(&self, partition: Partition, generation: Generation, next: Offset) -> Result<(), PortError> {
+        // Held until it is stored, so that the assignment does not end in between.
+        let assignment = self.assignment.lock();
+        if assignment.get(&partition) != Some(&generation) {
+            return Err(PortError::Unavailable("the partition is another member's now".to_owned()));
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, partition, NativeOffset::Offset(next))
+            .and_then(|()| self.consumer.store_offsets(&list))
+            .map_err(|error| port_error("storing a position", &error))
+    }
+
+    async fn commit(&self) -> Result<(), PortError> {
+        let consumer = Arc::clone(&self.consumer);
+        let commit = tokio::task::spawn_blocking(move || match consumer.commit_consumer_state(CommitMode::Sync) {
+            // Nothing was stored since the last commit.
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::NoOffset) => Ok(()),
+            committed => committed,
+        });
+        match tokio::time::timeout(COMMIT_TIMEOUT, commit).await {
+            Ok(Ok(committed)) => committed.map_err(|error| port_error("committing positions", &error)),
+            Ok(Err(panic)) => Err(PortError::Fatal(panic.to_string())),
+            Err(_) => Err(PortError::Unavailable("committing positions: no answer from Kafka".to_owned())),
+        }
+    }
+}

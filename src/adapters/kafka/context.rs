@@ -1,0 +1,178 @@
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext, Statistics, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance},
+    error::{KafkaError as Native, KafkaResult},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    runner::ports::{Event, Generation, Partition, PortError},
+    telemetry::{Health, KafkaMetrics, PartitionLag},
+};
+
+/// What is waited for while no broker can be reached.
+const BROKERS: &str = "reach the Kafka brokers";
+
+/// The part that all clients share: errors and statistics.
+pub(super) struct Watch {
+    pub(super) health: Arc<Health>,
+    pub(super) metrics: Arc<KafkaMetrics>,
+}
+
+impl ClientContext for Watch {
+    /// Every five seconds.
+    fn stats(&self, statistics: Statistics) {
+        let up = statistics.brokers.values().any(|broker| broker.state == "UP");
+        if up {
+            self.health.goes_on(BROKERS);
+        }
+        self.metrics.producer_queue.store(statistics.msg_cnt, statistics.msg_size);
+        for (name, topic) in &statistics.topics {
+            // Partition -1 is librdkafka's own, of messages without one.
+            for partition in topic.partitions.values().filter(|partition| partition.partition >= 0) {
+                if partition.consumer_lag >= 0 {
+                    let lag = PartitionLag {
+                        records: partition.consumer_lag.unsigned_abs(),
+                        stored: partition.stored_offset,
+                        committed: partition.committed_offset,
+                    };
+                    self.metrics.set_lag(name, partition.partition, lag);
+                }
+            }
+        }
+    }
+
+    fn error(&self, error: Native, reason: &str) {
+        tracing::warn!(%error, reason, "Kafka");
+        if error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::AllBrokersDown) {
+            self.health.waits(BROKERS, reason);
+        }
+    }
+}
+
+/// Which assignment each partition of a consumer is under.
+#[derive(Default)]
+pub(super) struct Assignment {
+    current: Mutex<HashMap<Partition, Generation>>,
+    last: AtomicU64,
+}
+
+impl Assignment {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<Partition, Generation>> {
+        // Nothing panics while it holds this lock.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, partition: Partition) -> Generation {
+        let generation = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        self.lock().insert(partition, generation);
+        generation
+    }
+}
+
+/// A consumer's callbacks. They run on its polling thread.
+pub(super) struct GroupContext {
+    pub(super) watch: Watch,
+    pub(super) topic: String,
+    pub(super) assignment: Arc<Assignment>,
+    pub(super) events: mpsc::Sender<Result<Event, PortError>>,
+    /// How long a rebalance waits for the runner to give partitions back. The runner has its own deadline; this
+    /// one is for a runner that has ended or hangs.
+    pub(super) patience: Duration,
+}
+
+impl GroupContext {
+    fn send(&self, event: Event) {
+        // Nobody listens any more when the process ends, and then it does not matter.
+        let _ = self.events.blocking_send(Ok(event));
+    }
+
+    fn revoke(&self, partitions: Vec<Partition>) {
+        let (drained, answer) = oneshot::channel();
+        self.send(Event::Revoked { partitions: partitions.clone(), drained });
+        // Until the runner has answered, it stores positions of these partitions and commits them.
+        let deadline = std::time::Instant::now() + self.patience;
+        let mut answer = answer;
+        while std::time::Instant::now() < deadline {
+            match answer.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(5)),
+                _ => break,
+            }
+        }
+        self.end(&partitions);
+    }
+
+    fn end(&self, partitions: &[Partition]) {
+        let mut assignment = self.assignment.lock();
+        for partition in partitions {
+            assignment.remove(partition);
+            self.watch.metrics.forget_lag(&self.topic, *partition);
+        }
+    }
+}
+
+impl ClientContext for GroupContext {
+    fn stats(&self, statistics: Statistics) {
+        self.watch.stats(statistics);
+    }
+
+    fn error(&self, error: Native, reason: &str) {
+        self.watch.error(error, reason);
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        self.watch.metrics.rebalances.add(1);
+        match rebalance {
+            // Known before the first record of it can come.
+            Rebalance::Assign(list) => {
+                for partition in partitions(list) {
+                    let generation = self.assignment.begin(partition);
+                    self.send(Event::Assigned(partition, generation));
+                }
+            }
+            Rebalance::Revoke(list) => {
+                let partitions: Vec<Partition> = partitions(list).collect();
+                tracing::info!(?partitions, lost = consumer.assignment_lost(), "partitions taken back by the group");
+                if consumer.assignment_lost() {
+                    self.end(&partitions);
+                    self.send(Event::Lost(partitions));
+                } else {
+                    self.revoke(partitions);
+                }
+            }
+            // librdkafka then drops the whole assignment.
+            Rebalance::Error(error) => {
+                tracing::warn!(%error, "rebalance");
+                let partitions: Vec<Partition> = self.assignment.lock().keys().copied().collect();
+                self.end(&partitions);
+                self.send(Event::Lost(partitions));
+            }
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        match result {
+            Ok(()) => self.watch.metrics.commits.add(1),
+            Err(error) if error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::NoOffset) => {}
+            Err(error) => {
+                self.watch.metrics.commit_errors.add(1);
+                tracing::warn!(%error, "cannot commit; the next commit has these positions too");
+            }
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> impl Iterator<Item = Partition> {
+    list.elements().into_iter().map(|element| element.partition()).collect::<Vec<_>>().into_iter()
+}

@@ -1,0 +1,61 @@
+use rdkafka::{error::KafkaError as Native, types::RDKafkaErrorCode};
+
+use crate::runner::ports::PortError;
+
+/// Why a client of Kafka could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaError {
+    /// librdkafka does not take the configuration.
+    #[error("Kafka: {0}: look at kafka.* and -X; the properties are those of librdkafka's CONFIGURATION.md")]
+    Config(String),
+    /// No broker answers.
+    #[error(
+        "no Kafka broker of '{brokers}' answers ({cause}): check kafka.brokers, the network, and security.protocol in \
+         kafka.config"
+    )]
+    Unreachable {
+        /// `bootstrap.servers`.
+        brokers: String,
+        /// What librdkafka said last.
+        cause: String,
+    },
+    /// A topic is not there.
+    #[error("the topic '{0}' is not there: `facemill topics apply --yes` makes it, or check kafka.topic_prefix")]
+    NoTopic(String),
+    /// A permission is missing.
+    #[error("Kafka refuses '{topic}' ({cause}): give this user the rights to it (kafka-acls)")]
+    Denied {
+        /// The topic or group.
+        topic: String,
+        /// What the broker said.
+        cause: String,
+    },
+    /// The polling thread cannot be started.
+    #[error("cannot start a thread for Kafka: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What an error of a running client means for the runner: nearly all pass, given time or an operator.
+pub(super) fn port_error(what: &str, error: &Native) -> PortError {
+    let text = format!("{what}: {error}");
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => PortError::TooLarge(text),
+        // The producer cannot promise order and exactly one copy any more, or the group has a member of our name.
+        Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Fenced | RDKafkaErrorCode::FencedInstanceId) => {
+            PortError::Fatal(text)
+        }
+        _ => PortError::Unavailable(text),
+    }
+}
+
+/// Whether the broker says that this user may not.
+pub(super) fn is_denied(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::Authentication
+    )
+}

@@ -1,0 +1,302 @@
+//! `facemill run`: stages as members of consumer groups on Kafka.
+
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    AppError, build_detect, build_fetch, build_preprocess, frame_format, lane_limits, pipeline, retry_policy, threads,
+};
+use crate::{
+    adapters::kafka::{ConsumerGroup, KafkaOptions, KafkaProducer, Membership},
+    config::Settings,
+    domain::{FrameFormat, Model, Pipeline, Reason, StageName},
+    runner::{
+        Delayed, Later, Next, Outlets, Runner, RunnerError, Step, Work,
+        ports::{Publish, ResultStore},
+    },
+    stages::Stage,
+    telemetry::{Exporter, Health, KafkaMetrics, Metrics, Observed, serve},
+};
+
+/// What a rebalance waits longer than the runner's own deadline, which then decides.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The topics' names.
+pub struct Topics<'a>(pub &'a Settings);
+
+impl Topics<'_> {
+    /// The topic that a stage reads.
+    pub fn input(&self, stage: StageName) -> String {
+        self.named(match stage {
+            StageName::Fetch => "urls",
+            StageName::Preprocess => "images",
+            StageName::Detect => "frames",
+        })
+    }
+
+    /// The topics in which URLs wait for a later try, and for how long.
+    pub fn later(&self) -> Vec<(String, Duration)> {
+        let delays = self.0.retry.later.iter();
+        delays
+            // They parse: the settings were checked.
+            .filter_map(|text| Some((self.named(&format!("urls.retry.{text}")), humantime::parse_duration(text).ok()?)))
+            .collect()
+    }
+
+    /// The topic of results, if they are published.
+    pub fn results(&self) -> Option<String> {
+        self.0.kafka.results_topic.then(|| self.named("results"))
+    }
+
+    /// The topic of dead letters.
+    pub fn dead_letters(&self) -> String {
+        self.named("dlq")
+    }
+
+    /// The consumer group that reads a topic: one for each stage, and one for each topic of waiting URLs.
+    pub fn group(&self, stage: StageName, topic: &str) -> String {
+        let prefix = &self.0.kafka.group_prefix;
+        match topic.strip_prefix(&self.named("urls.retry.")) {
+            Some(delay) => format!("{prefix}{stage}.retry.{delay}"),
+            None => format!("{prefix}{stage}"),
+        }
+    }
+
+    fn named(&self, name: &str) -> String {
+        format!("{}{name}", self.0.kafka.topic_prefix)
+    }
+}
+
+/// Some of the stages in one process, over Kafka.
+pub struct Cluster<'a> {
+    /// The checked settings.
+    pub settings: &'a Settings,
+    /// Which stages.
+    pub stages: Vec<StageName>,
+    /// Whether neighbouring ones hand over in memory instead of through a topic.
+    pub fuse: bool,
+    /// How to reach the brokers.
+    pub kafka: KafkaOptions,
+    /// Where results go.
+    pub store: Arc<dyn ResultStore>,
+    /// What the process waits for.
+    pub health: Arc<Health>,
+}
+
+impl Cluster<'_> {
+    /// Joins the groups and works until `stop`; then finishes what is under way, commits, and leaves the groups.
+    ///
+    /// # Errors
+    /// When something is missing at the start, or a stage gave up. Nothing unfinished is ever committed.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
+        let mut running = Running::new(&self)?;
+        running.start(self.stages.clone())?;
+        let Running { mut runners, memberships, stages, clients, .. } = running;
+
+        let listen = self.settings.http.listen.parse::<SocketAddr>().ok();
+        let exporter = Exporter::new(&stages, &clients)?;
+        let served = CancellationToken::new();
+        let server = match listen {
+            None => None,
+            Some(address) => {
+                let (address, server) = serve(address, Arc::clone(&self.health), exporter, served.clone()).await?;
+                tracing::info!(%address, "answering /livez, /readyz and /metrics");
+                Some(tokio::spawn(server))
+            }
+        };
+        let mut tasks = JoinSet::new();
+        for run in runners.drain(..) {
+            tasks.spawn(run(stop.clone()));
+        }
+        // The first stage that gives up stops the others, which finish what they have.
+        let mut result = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            let ended = ended.map_err(AppError::from).and_then(|ended| ended.map_err(AppError::from));
+            if ended.is_err() && result.is_ok() {
+                result = ended;
+                stop.cancel();
+            }
+        }
+        // So that their partitions are others' at once.
+        let leave = tokio::task::spawn_blocking(|| memberships.into_iter().for_each(Membership::left));
+        leave.await?;
+        served.cancel();
+        if let Some(server) = server {
+            server.await?;
+        }
+        result
+    }
+}
+
+type RunnerResult = std::pin::Pin<Box<dyn Future<Output = Result<(), RunnerError>> + Send>>;
+type Start = Box<dyn FnOnce(CancellationToken) -> RunnerResult + Send>;
+
+/// The parts of a process, collected before any of them runs.
+struct Running<'a> {
+    cluster: &'a Cluster<'a>,
+    producer: KafkaProducer,
+    model: Model,
+    pipeline: Pipeline,
+    frame_format: FrameFormat,
+    runners: Vec<Start>,
+    memberships: Vec<Membership>,
+    stages: Vec<Observed<Metrics>>,
+    clients: Vec<Observed<KafkaMetrics>>,
+}
+
+impl<'a> Running<'a> {
+    fn new(cluster: &'a Cluster<'a>) -> Result<Self, AppError> {
+        let settings = cluster.settings;
+        let metrics = Arc::new(KafkaMetrics::default());
+        let producer = KafkaProducer::new(&cluster.kafka, Arc::clone(&cluster.health), Arc::clone(&metrics))?;
+        if settings.detect.model_sha256.is_empty() {
+            return Err(AppError::UnknownModel);
+        }
+        let name = settings.detect.model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let model = Model { name, sha256: settings.detect.model_sha256.to_lowercase() };
+        let frame_format = frame_format(settings, FrameFormat::Jpeg);
+        Ok(Running {
+            cluster,
+            producer,
+            pipeline: pipeline(settings, &model, frame_format),
+            model,
+            frame_format,
+            runners: Vec::new(),
+            memberships: Vec::new(),
+            stages: Vec::new(),
+            clients: vec![Observed { stage: "producer", topic: String::new(), counts: metrics }],
+        })
+    }
+
+    /// Builds the stages from the last to the first, so that each finds the one it hands over to.
+    fn start(&mut self, mut stages: Vec<StageName>) -> Result<(), AppError> {
+        stages.sort();
+        stages.dedup();
+        let mut following: Option<Arc<dyn Step>> = None;
+        for (index, stage) in stages.iter().enumerate().rev() {
+            let is_fed = self.cluster.fuse && index > 0;
+            following = self.add(*stage, following.take(), is_fed)?;
+        }
+        Ok(())
+    }
+
+    /// Adds one stage. One that is fed by the stage before it reads no topic of its own and is returned.
+    fn add(
+        &mut self,
+        stage: StageName,
+        following: Option<Arc<dyn Step>>,
+        is_fed: bool,
+    ) -> Result<Option<Arc<dyn Step>>, AppError> {
+        let settings = self.cluster.settings;
+        let topics = Topics(settings);
+        let next = match (stage, following) {
+            (_, Some(following)) => Next::Stage(following),
+            (StageName::Fetch, None) => Next::Topic(self.topic(&topics.input(StageName::Preprocess))?),
+            (StageName::Preprocess, None) => Next::Topic(self.topic(&topics.input(StageName::Detect))?),
+            (StageName::Detect, None) => Next::Nothing,
+        };
+        match stage {
+            StageName::Fetch => {
+                let fetch = Arc::new(build_fetch(settings)?);
+                for (topic, _) in topics.later() {
+                    self.read(Arc::clone(&fetch), topic, next.clone(), Semaphore::MAX_PERMITS)?;
+                }
+                self.read(fetch, topics.input(stage), next, Semaphore::MAX_PERMITS)?;
+                Ok(None)
+            }
+            StageName::Preprocess => {
+                let preprocess = build_preprocess(settings, self.frame_format)?;
+                self.place(
+                    preprocess,
+                    topics.input(stage),
+                    next,
+                    2 * threads(settings.preprocess.threads).get(),
+                    is_fed,
+                )
+            }
+            StageName::Detect => {
+                let (detect, model) = build_detect(settings)?;
+                self.model.name = model.name;
+                self.place(detect, topics.input(stage), next, 2 * threads(settings.detect.threads).get(), is_fed)
+            }
+        }
+    }
+
+    /// A stage that reads a topic, or is fed by the one before it.
+    fn place<S: Stage>(
+        &mut self,
+        stage: S,
+        topic: String,
+        next: Next,
+        turns: usize,
+        is_fed: bool,
+    ) -> Result<Option<Arc<dyn Step>>, AppError> {
+        if is_fed {
+            return Ok(Some(Arc::new(self.work(stage, topic, next, turns)?)));
+        }
+        self.read(stage, topic, next, turns)?;
+        Ok(None)
+    }
+
+    /// Joins the group that reads a topic.
+    fn read<S: Stage>(&mut self, stage: S, topic: String, next: Next, turns: usize) -> Result<(), AppError> {
+        let settings = self.cluster.settings;
+        let drain = settings.runner.drain_timeout;
+        let counts = Arc::new(KafkaMetrics::default());
+        let group = ConsumerGroup {
+            group: Topics(settings).group(S::NAME, &topic),
+            topic: topic.clone(),
+            patience: drain + PATIENCE,
+            start_timeout: settings.kafka.start_timeout,
+        };
+        let work = self.work(stage, topic.clone(), next, turns)?;
+        let (source, positions, membership) =
+            group.join(&self.cluster.kafka, Arc::clone(&self.cluster.health), Arc::clone(&counts))?;
+        tracing::info!(stage = %S::NAME, topic, group = group.group, "joined");
+        self.memberships.push(membership);
+        self.clients.push(Observed { stage: S::NAME.as_str(), topic, counts });
+        let limits = lane_limits(settings);
+        let runner = Runner { work, source: Delayed::new(source), commit: Arc::new(positions), limits, drain };
+        self.runners.push(Box::new(move |stop| Box::pin(runner.run(stop))));
+        Ok(())
+    }
+
+    fn work<S: Stage>(&mut self, stage: S, topic: String, next: Next, turns: usize) -> Result<Work<S>, AppError> {
+        let settings = self.cluster.settings;
+        let topics = Topics(settings);
+        let mut later = Vec::new();
+        if S::NAME == StageName::Fetch {
+            for (name, delay) in topics.later() {
+                later.push(Later { delay, topic: self.topic(&name)? });
+            }
+        }
+        let outlets = Outlets {
+            results: topics.results().map(|name| self.topic(&name)).transpose()?,
+            later,
+            dead_letters: Some(self.topic(&topics.dead_letters())?),
+        };
+        let metrics = Arc::new(Metrics::default());
+        self.stages.push(Observed { stage: S::NAME.as_str(), topic: topic.clone(), counts: Arc::clone(&metrics) });
+        Ok(Work {
+            stage,
+            topic,
+            next,
+            store: Arc::clone(&self.cluster.store),
+            outlets,
+            redo: Reason::ALL.iter().copied().filter(|reason| reason.is_transient()).collect::<HashSet<_>>(),
+            turns: Semaphore::new(turns),
+            retry: retry_policy(settings),
+            default_job: settings.kafka.default_job.clone(),
+            model: self.model.clone(),
+            pipeline: self.pipeline.clone(),
+            metrics,
+            health: Arc::clone(&self.cluster.health),
+        })
+    }
+
+    fn topic(&self, name: &str) -> Result<Arc<dyn Publish>, AppError> {
+        Ok(Arc::new(self.producer.topic(name, self.cluster.settings.kafka.start_timeout)?))
+    }
+}

@@ -1,0 +1,186 @@
+//! The composition root: builds stages and adapters from the settings and hands them to the runner.
+
+mod cluster;
+mod local;
+
+use std::{num::NonZero, path::PathBuf};
+
+pub use cluster::{Cluster, Topics};
+pub use local::{Local, Stages};
+
+use crate::{
+    adapters::{
+        http::{HttpAdapter, HttpBuildError},
+        kafka::KafkaError,
+        onnx::{ModelSource, OnnxError, OnnxModel, YunetSession},
+    },
+    config::{FrameFormatSetting, Settings},
+    domain::{FrameFormat, Model, Pipeline, Timestamp},
+    runner::{LaneLimits, RetryPolicy, RunnerError},
+    stages::{
+        detect::{Detect, DetectOptions},
+        fetch::{Fetch, FetchOptions, HostLimits, Rate},
+        preprocess::{Preprocess, PreprocessError, PreprocessOptions},
+    },
+    telemetry::{ExporterError, ListenError},
+};
+
+/// Raised whenever the same bytes and settings begin to give other faces.
+const RESULT_REVISION: u32 = 1;
+
+/// Why the pipeline does not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// No HTTP client.
+    #[error(transparent)]
+    Http(#[from] HttpBuildError),
+    /// No picture decoder.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// No detector.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// No folder for annotated pictures.
+    #[error("cannot make the folder {} for annotated pictures: {error}", .path.display())]
+    Annotate {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// No way to the brokers or topics.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// No port for `/livez`, `/readyz` and `/metrics`.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// No metrics.
+    #[error(transparent)]
+    Exporter(#[from] ExporterError),
+    /// Without the model's sum nobody can tell whether a stored result is of this model.
+    #[error("detect.model_sha256 must be set: fetch and preprocess know the model by it")]
+    UnknownModel,
+    /// A stage gave up.
+    #[error(transparent)]
+    Runner(#[from] RunnerError),
+    /// The thread that reads the URL lists ended in a panic.
+    #[error("a fault of facemill's own, please report it: the reader of the URL lists panicked")]
+    Feeder,
+    /// A task ended in a panic.
+    #[error("a fault of facemill's own, please report it: {0}")]
+    Fault(#[from] tokio::task::JoinError),
+}
+
+fn build_fetch(settings: &Settings) -> Result<Fetch<HttpAdapter>, AppError> {
+    let options = fetch_options(settings);
+    Ok(Fetch::new(HttpAdapter::new(&options)?, options))
+}
+
+fn build_preprocess(settings: &Settings, frame_format: FrameFormat) -> Result<Preprocess, AppError> {
+    let preprocess = &settings.preprocess;
+    Ok(Preprocess::new(PreprocessOptions {
+        working_size: settings.detect.working_size,
+        max_pixels: preprocess.max_pixels,
+        max_side: preprocess.max_side,
+        decode_bytes: preprocess.decode_budget_bytes as u64,
+        threads: threads(preprocess.threads),
+        frame_format,
+    })?)
+}
+
+/// The detector, and the model that it runs.
+fn build_detect(settings: &Settings) -> Result<(Detect<YunetSession>, Model), AppError> {
+    let detect = &settings.detect;
+    let source = ModelSource {
+        runtime_library: detect.runtime_library.clone(),
+        runtime_sha256: detect.runtime_library_sha256.clone(),
+        model: detect.model.clone(),
+        sha256: Some(detect.model_sha256.clone()).filter(|sum| !sum.is_empty()),
+    };
+    let OnnxModel { identity, sessions } = OnnxModel::load(&source, threads(detect.threads).get())?;
+    let options = DetectOptions {
+        working_size: detect.working_size,
+        score_threshold: detect.score_threshold,
+        nms_iou: detect.nms_iou,
+        top_k: detect.top_k,
+    };
+    Ok((Detect::new(sessions, options), identity))
+}
+
+/// How frames are written: as the setting says, or in the way that `auto` stands for here.
+fn frame_format(settings: &Settings, auto: FrameFormat) -> FrameFormat {
+    match settings.preprocess.frame_format {
+        FrameFormatSetting::Auto => auto,
+        FrameFormatSetting::Rgb8 => FrameFormat::Rgb8,
+        FrameFormatSetting::Jpeg => FrameFormat::Jpeg,
+    }
+}
+
+fn lane_limits(settings: &Settings) -> LaneLimits {
+    let runner = &settings.runner;
+    LaneLimits {
+        records: runner.lane_records,
+        running: runner.lane_running,
+        bytes: runner.lane_bytes,
+        all_bytes: runner.all_lanes_bytes,
+        age: runner.lane_age,
+    }
+}
+
+fn retry_policy(settings: &Settings) -> RetryPolicy {
+    let retry = &settings.retry;
+    RetryPolicy { attempts: retry.attempts, base: retry.base, cap: retry.cap }
+}
+
+/// A number of threads; 0 stands for one a core.
+fn threads(setting: usize) -> NonZero<usize> {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    NonZero::new(setting).unwrap_or(cores)
+}
+
+fn fetch_options(settings: &Settings) -> FetchOptions {
+    let fetch = &settings.fetch;
+    let host_limits = HostLimits { concurrency: fetch.host_concurrency, rate: Rate::per_second(fetch.host_rate) };
+    let overrides = fetch.host_overrides.iter().map(|(host, limits)| {
+        let rate = limits.rate.map_or(host_limits.rate, Rate::per_second);
+        (host.clone(), HostLimits { concurrency: limits.concurrency.unwrap_or(host_limits.concurrency), rate })
+    });
+    FetchOptions {
+        user_agent: fetch.user_agent.clone(),
+        dns_timeout: fetch.dns_timeout,
+        connect_timeout: fetch.connect_timeout,
+        tls_timeout: fetch.tls_timeout,
+        first_byte_timeout: fetch.first_byte_timeout,
+        read_gap_timeout: fetch.read_timeout,
+        total_timeout: fetch.total_timeout,
+        max_redirects: fetch.max_redirects,
+        max_body_bytes: fetch.max_body_bytes,
+        min_bytes_per_second: fetch.min_rate_bytes,
+        min_rate_grace: fetch.min_rate_grace,
+        honour_robots_tag: fetch.honour_robots_tag,
+        host_limits,
+        host_overrides: overrides.collect(),
+        allow_networks: fetch.allow_networks.clone(),
+        concurrency: fetch.concurrency,
+        max_bytes_in_flight: fetch.body_budget_bytes,
+    }
+}
+
+/// What results are made by. Two settings share a fingerprint when they find the same faces in the same bytes.
+fn pipeline(settings: &Settings, model: &Model, frame_format: FrameFormat) -> Pipeline {
+    let (preprocess, detect) = (&settings.preprocess, &settings.detect);
+    let decisive = serde_json::json!([
+        RESULT_REVISION,
+        model.sha256,
+        (preprocess.max_pixels, preprocess.max_side, preprocess.decode_budget_bytes),
+        frame_format == FrameFormat::Jpeg,
+        [detect.working_size, detect.top_k],
+        [detect.score_threshold, detect.nms_iou],
+    ]);
+    let epoch = humantime::parse_rfc3339_weak(&settings.pipeline.epoch).map(Timestamp::from).unwrap_or_default();
+    Pipeline {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        fingerprint: blake3::hash(decisive.to_string().as_bytes()).to_hex().chars().take(16).collect(),
+        epoch,
+    }
+}
