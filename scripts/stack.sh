@@ -32,9 +32,18 @@ pid_of() {
     echo "$pid"
 }
 
-# The letter of a process's state: T is stopped by a signal.
+# The letter of a process's state: T is stopped by a signal, Z ended and not yet forgotten.
 state_of() {
     sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null || true
+}
+
+# has_ended PID: with its ports and files closed. A process loses its command line before those, and its first
+# thread may be a zombie while others still hold them.
+has_ended() {
+    local threads
+    [ -e "/proc/$1" ] || return 0
+    threads=(/proc/"$1"/task/*)
+    [ "$(state_of "$1")" = Z ] && [ ${#threads[@]} -le 1 ]
 }
 
 last_lines() {
@@ -161,8 +170,7 @@ end() {
     done
     for name in "${!pids[@]}"; do
         pid=${pids[$name]}
-        # A process that ends loses its command line before its ports, and those before it is a zombie (Z).
-        while [[ $(state_of "$pid") == [^Z] ]]; do
+        until has_ended "$pid"; do
             if [ $((SECONDS - started)) -ge "$stop_limit" ] && [ "$(pid_of "$name")" = "$pid" ]; then
                 echo "$name did not end within $stop_limit s: killed" >&2
                 kill -KILL "$pid" 2>/dev/null || true

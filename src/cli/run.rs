@@ -97,7 +97,8 @@ fn are_neighbours(stages: &[StageName]) -> bool {
 }
 
 fn log_to_stdout(settings: &Settings) -> Result<(), CliError> {
-    let level = if settings.log.level == "auto" { "info" } else { &settings.log.level };
+    // ONNX Runtime tells of every allocation.
+    let level = if settings.log.level == "auto" { "info,ort=warn" } else { &settings.log.level };
     Ok(init_logs(level, settings.log.format != LogFormat::Text, io::stdout)?)
 }
 

@@ -11,6 +11,8 @@ mod error;
 mod options;
 mod producer;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use consumer::{ConsumerGroup, KafkaPositions, KafkaSource, Membership};
 pub use error::KafkaError;
