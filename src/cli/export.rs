@@ -16,7 +16,7 @@ use self::{csv::CsvRows, jsonl::JsonLines, parquet::ParquetRows};
 use super::{CliError, ConfigArgs, cql::scylla_options};
 use crate::{
     adapters::{
-        scylla::{self, ScyllaReader},
+        scylla::{ConnectError, ReadError as CqlReadError, ScyllaReader},
         sqlite::{OpenError, ReadError, SqliteReader},
     },
     domain::{ResultRow, Status},
@@ -110,10 +110,10 @@ pub enum ExportError {
     Read(#[from] ReadError),
     /// The keyspace cannot be read from.
     #[error(transparent)]
-    Connect(#[from] scylla::ConnectError),
+    Connect(#[from] ConnectError),
     /// The keyspace cannot be read to the end.
     #[error(transparent)]
-    ReadCql(#[from] scylla::ReadError),
+    ReadCql(#[from] CqlReadError),
     /// Parquet is no text.
     #[error("Parquet is binary and standard output is a terminal: give --output FILE, or pipe it somewhere")]
     Terminal,

@@ -70,11 +70,7 @@ impl Exporter {
     /// When two metrics share a name.
     pub fn new(stages: &[Observed<Metrics>], kafka: &[Observed<KafkaMetrics>]) -> Result<Self, ExporterError> {
         let registry = Registry::new();
-        let reader = opentelemetry_prometheus::exporter()
-            .with_registry(registry.clone())
-            .without_scope_info()
-            .without_target_info()
-            .build();
+        let reader = opentelemetry_prometheus::exporter().with_registry(registry.clone()).without_target_info().build();
         let reader = reader.map_err(|error| ExporterError(error.to_string()))?;
         let provider = SdkMeterProvider::builder().with_reader(reader).build();
         let meter = provider.meter("facemill");

@@ -149,6 +149,10 @@ fn the_summary_counts_what_the_export_lists() {
     assert_eq!(csv.lines().count(), 17);
     finish(place.facemill("export --format parquet --output rows.parquet")).success();
     assert!(fs::read(place.path("rows.parquet")).unwrap().starts_with(b"PAR1"));
+    // `script` (Debian's bsdutils, on every machine) runs a command on a terminal of its own.
+    let on_a_terminal = place.shell(r#"script -q -e -c "$0 export --format parquet" /dev/null"#);
+    let refused = finish(on_a_terminal).with_code(1).stdout;
+    assert!(refused.contains("Parquet is binary") && !refused.contains("PAR1"), "{refused}");
 }
 
 #[test]

@@ -459,6 +459,23 @@ async fn a_failed_handshake_is_told_from_one_that_never_ends() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_refused_and_no_request_is_sent() {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://127.0.0.1:{}/", listener.local_addr().unwrap().port());
+    let handshake = tokio::spawn(async move { acceptor.accept(listener.accept().await.unwrap().0).await.is_ok() });
+    let failure = process(&fetch(hasty()), &url).await.unwrap_err();
+    assert_eq!((failure.reason, failure.http_status), (Reason::TlsFailed, None));
+    assert!(failure.detail.contains("certificate"), "{}", failure.detail);
+    assert!(!handshake.await.unwrap(), "the handshake came to its end");
+}
+
+#[tokio::test]
 async fn a_connection_is_kept_and_used_again() {
     let server = always(response("200 OK", &[], &jpeg(50_000))).await;
     let fetch = fetch(options());

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{
     context::{Assignment, GroupContext, Watch},
-    error::{KafkaError, is_denied, port_error},
+    error::{KafkaError, config_error, is_denied, port_error},
     options::{KafkaOptions, client_config},
     record::{appended_at, record_of},
 };
@@ -90,10 +90,10 @@ impl ConsumerGroup {
             events: events.clone(),
             patience: self.patience,
         };
-        let wrong = |error: Native| KafkaError::Config(error.to_string());
-        let consumer: Arc<BaseConsumer<GroupContext>> = Arc::new(config.create_with_context(context).map_err(wrong)?);
+        let consumer: Arc<BaseConsumer<GroupContext>> =
+            Arc::new(config.create_with_context(context).map_err(|error| config_error(&error))?);
         check_topic(consumer.client(), options, &self.topic, self.start_timeout)?;
-        consumer.subscribe(&[&self.topic]).map_err(wrong)?;
+        consumer.subscribe(&[&self.topic]).map_err(|error| config_error(&error))?;
         let stop = Arc::new(AtomicBool::new(false));
         let poller = Poller { consumer: Arc::clone(&consumer), assignment: Arc::clone(&assignment), events };
         let thread = thread::Builder::new().name(self.group.clone()).spawn({

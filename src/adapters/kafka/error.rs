@@ -35,6 +35,17 @@ pub enum KafkaError {
     Thread(#[from] std::io::Error),
 }
 
+/// Why librdkafka does not take the configuration; without the value, which may be a secret.
+pub(super) fn config_error(error: &Native) -> KafkaError {
+    KafkaError::Config(match error {
+        Native::ClientConfig(_, problem, name, value) if !value.is_empty() => {
+            format!("{}: '{name}'", problem.replace(value, "***"))
+        }
+        Native::ClientConfig(_, problem, name, _) => format!("{problem}: '{name}'"),
+        other => other.to_string(),
+    })
+}
+
 /// What an error of a running client means for the runner: nearly all pass, given time or an operator.
 pub(super) fn port_error(what: &str, error: &Native) -> PortError {
     let text = format!("{what}: {error}");

@@ -9,7 +9,7 @@ use rdkafka::{
 use super::{
     consumer::check_topic,
     context::Watch,
-    error::{KafkaError, port_error},
+    error::{KafkaError, config_error, port_error},
     options::{KafkaOptions, client_config},
     record::native_headers,
 };
@@ -49,7 +49,7 @@ impl KafkaProducer {
     /// When the configuration is wrong.
     pub fn new(options: &KafkaOptions, health: Arc<Health>, metrics: Arc<KafkaMetrics>) -> Result<Self, KafkaError> {
         let producer = client_config(options, DEFAULTS).create_with_context(Watch { health, metrics });
-        let producer = producer.map_err(|error| KafkaError::Config(error.to_string()))?;
+        let producer = producer.map_err(|error| config_error(&error))?;
         Ok(KafkaProducer { producer, options: options.clone() })
     }
 

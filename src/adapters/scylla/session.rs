@@ -112,8 +112,18 @@ fn consistency(name: &str) -> Result<Consistency, ConnectError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
     use super::*;
-    use crate::domain::Timestamp;
+    use crate::{
+        adapters::scylla::{JobBuckets, Login},
+        domain::Timestamp,
+    };
 
     fn noted(versions: &[i32]) -> Vec<Applied> {
         let note = |version: &i32| Applied {
@@ -144,5 +154,64 @@ mod tests {
         for name in ["", "SERIAL", "ANY", "EACH_QUORUM", "LOCAL QUORUM"] {
             assert!(consistency(name).unwrap_err().to_string().contains("LOCAL_QUORUM"), "{name}");
         }
+    }
+
+    /// A node that asks for a password and refuses each: the handshake of CQL v4, and no more.
+    async fn refuse_logins(mut client: TcpStream) -> std::io::Result<()> {
+        const STARTUP: u8 = 0x01;
+        const OPTIONS: u8 = 0x05;
+        const REGISTER: u8 = 0x0b;
+        loop {
+            let mut header = [0; 9];
+            client.read_exact(&mut header).await?;
+            let [_, _, stream_high, stream_low, opcode, length @ ..] = header;
+            let mut body = vec![0; u32::from_be_bytes(length) as usize];
+            client.read_exact(&mut body).await?;
+            let text = |text: &str| [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat();
+            let (answer, body) = match opcode {
+                OPTIONS => (0x06, vec![0, 0]),
+                STARTUP => (0x03, text("org.apache.cassandra.auth.PasswordAuthenticator")),
+                REGISTER => (0x02, vec![]),
+                _ => (0x00, [&0x0100_u32.to_be_bytes()[..], &text("Provided username ann is incorrect")].concat()),
+            };
+            let length = (body.len() as u32).to_be_bytes();
+            let header = [0x84, 0, stream_high, stream_low, answer];
+            client.write_all(&[&header[..], &length, &body].concat()).await?;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_login_is_named_without_the_password() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(refuse_logins(client));
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let password_file = folder.path().join("password");
+        let mut options = ScyllaOptions {
+            contact_points: vec![address.clone()],
+            keyspace: "k".to_owned(),
+            datacenter: None,
+            consistency: "ONE".to_owned(),
+            request_timeout: Duration::from_secs(5),
+            login: None,
+            tls: None,
+            job_buckets: JobBuckets::default(),
+        };
+        let without = connect(&options).await.unwrap_err();
+        assert!(matches!(&without, ConnectError::Login { username: None, .. }), "{without:?}");
+
+        options.login = Some(Login { username: "ann".to_owned(), password_file: password_file.clone() });
+        let absent = connect(&options).await.unwrap_err().to_string();
+        assert!(absent.contains("cql.password_file") && absent.contains("password"), "{absent}");
+
+        std::fs::write(&password_file, "hunter2\n").unwrap();
+        let wrong = connect(&options).await.unwrap_err();
+        assert!(matches!(&wrong, ConnectError::Login { .. }), "{wrong:?}");
+        let told = format!("{wrong} {wrong:?} {options:?}");
+        assert!(told.contains(&address) && told.contains("'ann'") && !told.contains("hunter2"), "{told}");
     }
 }

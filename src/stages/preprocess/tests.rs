@@ -125,9 +125,11 @@ async fn orientation_of_png_and_webp_counts_too() {
     let chunk = [b"eXIf".as_slice(), &tiff].concat();
     let length = u32::try_from(tiff.len()).unwrap().to_be_bytes();
     let png = [&png[..33], &length, &chunk, &crc32(&chunk).to_be_bytes(), &png[33..]].concat();
-    let (picture, frame) = frame(png).await;
-    assert_eq!((picture.orientation, picture.width, picture.height), (6, 64, 96));
-    assert_near(corners(&frame), [BLUE, RED, GREY, GREEN]);
+    for bytes in [png, webp_with_exif(&encoded(quarters(96, 64), ImageFormat::WebP), &tiff)] {
+        let (picture, frame) = frame(bytes).await;
+        assert_eq!((picture.orientation, picture.width, picture.height), (6, 64, 96));
+        assert_near(corners(&frame), [BLUE, RED, GREY, GREEN]);
+    }
 }
 
 /// CRC-32 as PNG uses it (PNG specification, annex D).
@@ -285,21 +287,33 @@ async fn of_an_animation_the_first_frame_counts() {
     assert_near(corners(&frame(animated_webp(&[still(RED), still(BLUE)], 16)).await.1), [RED; 4]);
 }
 
+/// A chunk of RIFF, filled up to an even length (RFC 9649, section 2.3).
+fn riff(name: &[u8; 4], payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+    let padding = vec![0; payload.len() % 2];
+    [name.as_slice(), &length, payload, &padding].concat()
+}
+
+fn u24(value: u32) -> Vec<u8> {
+    value.to_le_bytes()[..3].to_vec()
+}
+
+/// RFC 9649, section 2.7: VP8X with the EXIF flag, the picture of 96×64 pixels, and EXIF after it.
+fn webp_with_exif(picture: &[u8], tiff: &[u8]) -> Vec<u8> {
+    let header = [vec![8, 0, 0, 0], u24(95), u24(63)].concat();
+    riff(b"RIFF", &[b"WEBP".as_slice(), &riff(b"VP8X", &header), &picture[12..], &riff(b"EXIF", tiff)].concat())
+}
+
 /// RFC 9649, sections 2.7.1: VP8X with the animation flag, ANIM, and one ANMF a picture.
 fn animated_webp(pictures: &[Vec<u8>], side: u32) -> Vec<u8> {
-    let chunk = |name: &[u8; 4], payload: &[u8]| {
-        let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
-        [name.as_slice(), &length, payload].concat()
-    };
-    let u24 = |value: u32| value.to_le_bytes()[..3].to_vec();
     let size = [u24(side - 1), u24(side - 1)].concat();
     let mut body = b"WEBP".to_vec();
-    body.extend(chunk(b"VP8X", &[&[2, 0, 0, 0], size.as_slice()].concat()));
-    body.extend(chunk(b"ANIM", &[0; 6]));
+    body.extend(riff(b"VP8X", &[&[2, 0, 0, 0], size.as_slice()].concat()));
+    body.extend(riff(b"ANIM", &[0; 6]));
     for picture in pictures {
-        body.extend(chunk(b"ANMF", &[&[0; 6], size.as_slice(), &u24(100), &[0], &picture[12..]].concat()));
+        body.extend(riff(b"ANMF", &[&[0; 6], size.as_slice(), &u24(100), &[0], &picture[12..]].concat()));
     }
-    chunk(b"RIFF", &body)
+    riff(b"RIFF", &body)
 }
 
 #[tokio::test]
