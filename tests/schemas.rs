@@ -7,11 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use facemill::domain::{
-    Face, Facts, Failure, Fetched, FrameFormat, ImageId, Model, Picture, Pipeline, Point, Reason, ResultRow, StageName,
-    Timestamp,
+    Face, Facts, Failure, Fetched, FrameFormat, Headers, ImageId, MAX_URL_RECORD_BYTES, Message, Model, Picture,
+    Pipeline, Point, Reason, Record, RecordError, ResultRow, StageName, Timestamp,
 };
 use jsonschema::Validator;
+use proptest::prelude::*;
 use serde_json::Value;
 
 fn schemas() -> PathBuf {
@@ -23,16 +25,28 @@ fn read(path: &Path) -> Value {
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+fn schema(record: &str) -> Value {
+    read(&schemas().join(format!("{record}.schema.json")))
+}
+
 fn result_schema() -> Value {
-    read(&schemas().join("result.schema.json"))
+    schema("result")
+}
+
+fn validator_of(record: &str) -> Validator {
+    jsonschema::options().should_validate_formats(true).build(&schema(record)).unwrap()
 }
 
 fn validator() -> Validator {
-    jsonschema::options().should_validate_formats(true).build(&result_schema()).unwrap()
+    validator_of("result")
 }
 
 fn examples(kind: &str) -> Vec<(String, Value)> {
-    let folder = schemas().join("examples/result").join(kind);
+    examples_of("result", kind)
+}
+
+fn examples_of(record: &str, kind: &str) -> Vec<(String, Value)> {
+    let folder = schemas().join("examples").join(record).join(kind);
     let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
     files.map(|path| (path.display().to_string(), read(&path))).collect()
 }
@@ -155,4 +169,59 @@ fn the_schema_names_no_field_that_the_code_does_not_write() {
         assert_eq!(names(&schema["properties"][part]["properties"]), names(&row[part]), "{part}");
     }
     assert_eq!(names(&schema["$defs"]["face"]["properties"]), names(&row["faces"][0]));
+}
+
+/// What the code makes of a submitted value.
+fn submitted(value: &[u8]) -> Result<Facts, RecordError> {
+    let record = Record { key: None, headers: Headers::default(), value: Bytes::copy_from_slice(value) };
+    Message::from_submission(&record, "by default", Timestamp::default()).map(|message| message.facts)
+}
+
+#[test]
+fn the_schema_of_urls_is_valid_and_names_the_size_that_the_code_allows() {
+    let schema = schema("url");
+    jsonschema::draft202012::meta::validate(&schema).unwrap();
+    assert_eq!(MAX_URL_RECORD_BYTES, 65_536);
+    assert!(schema["description"].as_str().unwrap().contains("65,536 bytes"));
+}
+
+#[test]
+fn examples_of_urls_pass_exactly_where_the_code_takes_them() {
+    let validator = validator_of("url");
+    let (valid, invalid) = (examples_of("url", "valid"), examples_of("url", "invalid"));
+    assert!(valid.len() >= 3 && invalid.len() >= 5);
+    for (path, example) in valid {
+        assert!(validator.is_valid(&example), "{path} must pass");
+        let facts = submitted(example.to_string().as_bytes()).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!(facts.url, example["url"].as_str().unwrap(), "{path}");
+        assert_eq!(facts.job, example["job"].as_str().unwrap_or("by default"), "{path}");
+    }
+    for (path, example) in invalid {
+        assert!(!validator.is_valid(&example), "{path} must not pass");
+        let taken = submitted(example.to_string().as_bytes());
+        assert!(matches!(taken, Err(RecordError::Json(_))), "{path}: {taken:?}");
+    }
+}
+
+/// An object with perhaps the members of a submission, of perhaps the right types.
+fn any_submission() -> impl Strategy<Value = Value> {
+    let value = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        "\\PC{0,9}".prop_map(Value::from),
+        Just(serde_json::json!(["a"])),
+        Just(serde_json::json!({"url": "a"})),
+    ];
+    let member = (prop_oneof![Just("url"), Just("job"), Just("other"), Just("Url")], value);
+    proptest::collection::vec(member, 0..4)
+        .prop_map(|members| members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+proptest! {
+    #[test]
+    fn the_schema_of_urls_takes_what_the_code_takes(submission in any_submission()) {
+        let taken = submitted(submission.to_string().as_bytes());
+        prop_assert_eq!(validator_of("url").is_valid(&submission), taken.is_ok());
+    }
 }
