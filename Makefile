@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars
+.PHONY: help demo test check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -26,6 +26,10 @@ test: first-build assets ## Run every test
 check: need ## Check style, lints, layers, licences, spelling
 	@scripts/need.sh rustfmt clippy
 	@scripts/check.sh
+
+demo-kafka: stack-jars first-build assets ## The demo on a real Kafka and Cassandra, started here from their jars
+	@$(BUILD)
+	@scripts/demo-kafka.sh
 
 stack-up: stack-jars build ## Start Kafka and Cassandra here, from jars (STACK_BROKERS=3: docs/stack.md)
 	@FACEMILL="$(TARGET)/debug/facemill" scripts/stack.sh up

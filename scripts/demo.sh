@@ -11,24 +11,13 @@ out=$target/demo
 rm -rf "$out"
 mkdir -p "$out"
 
-# The server ends by itself when its stdin closes: whatever happens to this script, none is left behind.
-coproc SERVER { exec "$programs/demo-server" --list "$out/urls.txt"; }
-# A server that has died already has left neither of them.
-server=${SERVER_PID:-}
-answers=${SERVER[0]:-}
-trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
-if [ -z "$answers" ] || ! read -r base <&"$answers"; then
-    echo 'make demo: the web server of the demo did not start (its message is above)' >&2
-    exit 1
-fi
+trap 'kill "${server:-}" 2>/dev/null || true; wait "${server:-}" 2>/dev/null || true' EXIT
+# shellcheck source=scripts/demo-server.sh
+. scripts/demo-server.sh "$out/urls.txt"
 
 job=demo
 run=("$programs/facemill" local "$out/urls.txt" --db "$out/demo.db" --job "$job" --annotate "$out/annotated"
-    --allow-network 127.0.0.0/8 --set fetch.read_timeout=1s --set retry.attempts=2 --output table)
-if [ -n "${FACEMILL_ASSETS:-}" ]; then
-    run+=(--set "detect.model=$FACEMILL_ASSETS/face_detection_yunet_2023mar.onnx"
-        --set "detect.runtime_library=$FACEMILL_ASSETS/libonnxruntime.so")
-fi
+    --output table "${settings[@]}")
 
 printf '\nA web server at %s has three photographs and %s URLs that are less than that.\n\n$ %s\n\n' \
     "$base" "$(($(grep -c ^http "$out/urls.txt") - 3))" "${run[*]}"

@@ -116,8 +116,8 @@ apply() {
     export FACEMILL__KAFKA__BROKERS FACEMILL__CQL__CONTACT_POINTS FACEMILL__CQL__DATACENTER=datacenter1
     FACEMILL__KAFKA__BROKERS=$(addresses 1)
     FACEMILL__CQL__CONTACT_POINTS="[\"127.0.0.1:$(port_of cassandra)\"]"
-    "$FACEMILL" schema apply --yes
-    "$FACEMILL" topics apply --yes
+    "$FACEMILL" schema apply --yes --create-keyspace --replication-factor 1
+    "$FACEMILL" topics apply --yes --partitions "${STACK_PARTITIONS:-6}" --replicas "$(brokers | wc -l)"
 }
 
 up() {

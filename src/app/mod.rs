@@ -107,6 +107,14 @@ fn build_detect(settings: &Settings) -> Result<(Detect<YunetSession>, Model), Ap
     Ok((Detect::new(sessions, options), identity))
 }
 
+/// Loads model and runtime, and lets them go again.
+///
+/// # Errors
+/// When one of them is not there, not the right one, or does not load.
+pub fn check_detector(settings: &Settings) -> Result<Model, AppError> {
+    build_detect(settings).map(|(_, model)| model)
+}
+
 /// How frames are written: as the setting says, or in the way that `auto` stands for here.
 fn frame_format(settings: &Settings, auto: FrameFormat) -> FrameFormat {
     match settings.preprocess.frame_format {

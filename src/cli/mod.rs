@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod check;
 mod config;
 pub mod cql;
 pub mod export;
@@ -61,6 +62,7 @@ Exit codes:
 enum Command {
     Local(local::LocalArgs),
     Run(run::RunArgs),
+    Check(check::CheckArgs),
     Export(export::ExportArgs),
     Summary(summary::SummaryArgs),
     Schema(schema::SchemaCommand),
@@ -136,6 +138,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Local(args) => local::run(args),
         Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(&args),
         Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
         Command::Schema(args) => schema::run(&args),

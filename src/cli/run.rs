@@ -40,7 +40,7 @@ pub(super) struct RunArgs {
 
 /// The values of `--stage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum StageArg {
+pub(super) enum StageArg {
     /// URLs to pictures
     Fetch,
     /// Pictures to frames

@@ -124,6 +124,8 @@ pub struct KafkaSettings {
     pub results_topic: bool,
     pub default_job: String,
     pub images_backlog_bytes: u64,
+    pub expected_rate: f64,
+    pub expected_image_bytes: f64,
     #[serde(with = "humantime_serde")]
     pub start_timeout: Duration,
     pub config: Properties,

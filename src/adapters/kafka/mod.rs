@@ -9,6 +9,7 @@ mod consumer;
 mod context;
 mod error;
 mod options;
+mod probe;
 mod producer;
 mod record;
 #[cfg(test)]
@@ -17,4 +18,5 @@ mod tests;
 pub use consumer::{ConsumerGroup, KafkaPositions, KafkaSource, Membership};
 pub use error::KafkaError;
 pub use options::{KafkaOptions, Secret};
+pub use probe::{Probe, Progress};
 pub use producer::{KafkaProducer, KafkaTopic};

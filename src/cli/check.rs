@@ -1,0 +1,108 @@
+//! `facemill check`: what an operator runs before anything else.
+
+mod finding;
+mod topics;
+
+use std::{io, process::ExitCode, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use self::finding::{Finding, State};
+use super::{CliError, ConfigArgs, cql::scylla_options, kafka::KafkaArgs, manual::print, run::StageArg};
+use crate::{
+    adapters::{
+        kafka::{KafkaOptions, Probe},
+        scylla::ScyllaStore,
+    },
+    app::{self, Topics},
+    config::Settings,
+    domain::StageName,
+};
+
+/// Check that everything is there for `facemill run`: one line each, and what to do about what is not
+///
+/// Asked are the settings, the brokers, the topics, the rights to read them, the database, and the model. Nothing is
+/// changed, no group is joined and no record is read. Whether a topic may be written to shows at the first record.
+///
+/// Ends with 1 if something would keep the stages from working; warnings do not count.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Which stages are to run, with commas between them
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [StageArg::Fetch, StageArg::Preprocess, StageArg::Detect])]
+    stage: Vec<StageArg>,
+    /// How to print what was found
+    #[arg(short, long, value_enum, default_value_t = CheckOutput::Text)]
+    output: CheckOutput,
+    /// How long to wait for each answer
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// The values of `--output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CheckOutput {
+    /// For people
+    Text,
+    /// One object with all findings
+    Json,
+}
+
+pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
+    let settings = args.config.load()?.settings;
+    let kafka = args.kafka.options(&settings.kafka)?;
+    let stages: Vec<StageName> = args.stage.iter().map(|stage| StageName::from(*stage)).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+
+    let mut findings = vec![Finding::ok("configuration", "every key and value is known")];
+    let cluster = runtime.block_on(topics::findings(&settings, &kafka, args.timeout));
+    let is_reached = cluster.iter().all(|finding| finding.name != "brokers" || finding.state != State::Failed);
+    findings.extend(cluster);
+    if is_reached {
+        findings.extend(groups(&settings, &kafka, &stages, args.timeout));
+    }
+    findings.push(runtime.block_on(database(&settings)));
+    if stages.contains(&StageName::Detect) {
+        findings.push(match app::check_detector(&settings) {
+            Ok(model) => Finding::ok("model", format!("{} loads, on ONNX Runtime", model.name)),
+            Err(error) => Finding::failed("model", error),
+        });
+    }
+    let failed = findings.iter().any(|finding| finding.state == State::Failed);
+    let text = match args.output {
+        CheckOutput::Text => findings.iter().map(|finding| format!("{finding}\n")).collect(),
+        CheckOutput::Json => format!("{}\n", serde_json::json!({ "ok": !failed, "findings": findings })),
+    };
+    print(&mut io::stdout(), text.as_bytes())?;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Whether the stages may read their topics, and how much waits for them.
+fn groups(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], timeout: Duration) -> Vec<Finding> {
+    let probe = Probe::new(kafka, timeout);
+    let names = Topics(settings);
+    let mut read: Vec<_> = stages.iter().map(|stage| (*stage, names.input(*stage))).collect();
+    if stages.contains(&StageName::Fetch) {
+        read.extend(names.later().into_iter().map(|(topic, _)| (StageName::Fetch, topic)));
+    }
+    let finding = |(stage, topic): (StageName, String)| {
+        let group = names.group(stage, &topic);
+        match probe.progress(&group, &topic) {
+            Ok(progress) => {
+                Finding::ok("group", format!("{group} may read {topic}; {} records wait for it", progress.lag))
+            }
+            Err(error) => Finding::failed("group", error),
+        }
+    };
+    read.into_iter().map(finding).collect()
+}
+
+async fn database(settings: &Settings) -> Finding {
+    match ScyllaStore::connect(&scylla_options(&settings.cql)).await {
+        Ok(_) => Finding::ok("database", format!("the keyspace {} has this program's tables", settings.cql.keyspace)),
+        Err(error) => Finding::failed("database", error),
+    }
+}
