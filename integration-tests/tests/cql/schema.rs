@@ -1,4 +1,4 @@
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use crate::keyspace::{Ended, Keyspace};
 
@@ -28,10 +28,16 @@ fn nothing_is_changed_without_yes_and_nothing_is_left_to_do_after_it() {
 #[ignore = "needs the stack: make it"]
 async fn several_may_apply_at_once() {
     let keyspace = Keyspace::absent();
-    let start = |_| keyspace.command(APPLY).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let started: Vec<_> = (0..4).map(start).collect();
-    for child in started {
-        Ended::of(child.wait_with_output().unwrap()).success();
+    for delay_ms in [0, 20, 60, 150, 300] {
+        keyspace.execute("DROP KEYSPACE IF EXISTS KS").await;
+        let start = |n: u64| {
+            std::thread::sleep(Duration::from_millis(n * delay_ms));
+            keyspace.command(APPLY).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let started: Vec<_> = (0..4).map(start).collect();
+        for child in started {
+            Ended::of(child.wait_with_output().unwrap()).success();
+        }
     }
     keyspace.run("schema diff --exit-code").success();
     let mut tables: Vec<String> =

@@ -1,6 +1,6 @@
 //! Making the keyspace and its tables.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use scylla::{
     client::session::Session,
@@ -22,7 +22,7 @@ use crate::runner::{RetryPolicy, ports::PortError};
 /// A change of the schema goes through every node, which takes longer than a write.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Attempts at one change: every one of them may be sent twice.
+/// Attempts at one request: every one of them may be sent twice.
 const ATTEMPTS: u32 = 5;
 
 /// What a keyspace lacks.
@@ -58,7 +58,7 @@ impl SchemaAdmin {
     pub async fn plan(&self) -> Result<Plan, SchemaError> {
         let keyspace_exists = keyspaces(&self.session).await?.contains(&self.keyspace);
         let applied = if keyspace_exists && table_exists(&self.session, &self.keyspace, migration::NOTES).await? {
-            applied(&self.session, &self.keyspace).await?
+            insist(|| applied(&self.session, &self.keyspace)).await?
         } else {
             Vec::new()
         };
@@ -89,7 +89,8 @@ impl SchemaAdmin {
     /// # Errors
     /// When the database refuses, or does not get it done in time.
     pub async fn apply(&self, migration: &Migration) -> Result<(), SchemaError> {
-        Box::pin(self.session.use_keyspace(&self.keyspace, true)).await.map_err(port_error)?;
+        insist(|| async { Box::pin(self.session.use_keyspace(&self.keyspace, true)).await.map_err(port_error) })
+            .await?;
         for statement in migration.statements() {
             self.change(&statement).await?;
         }
@@ -99,24 +100,18 @@ impl SchemaAdmin {
 
     /// Runs one statement that changes the schema, and waits until all nodes agree on it.
     async fn change(&self, text: &str) -> Result<(), PortError> {
-        let mut statement = Statement::new(text);
-        statement.set_is_idempotent(true);
-        statement.set_request_timeout(Some(CHANGE_TIMEOUT));
-        let mut attempt = 1;
-        loop {
+        insist(|| async {
+            let mut statement = Statement::new(text);
+            statement.set_is_idempotent(true);
+            statement.set_request_timeout(Some(CHANGE_TIMEOUT));
             // Chosen anew each time: the node may have gone.
             statement.set_load_balancing_policy(self.first_node());
-            let error = match Box::pin(self.session.query_unpaged(statement.clone(), ())).await {
-                Ok(_) => return Ok(()),
-                Err(error) if exists(&error) => return Ok(()),
-                Err(error) => port_error(error),
-            };
-            if matches!(error, PortError::Fatal(_)) || attempt == ATTEMPTS {
-                return Err(error);
+            match Box::pin(self.session.query_unpaged(statement, ())).await {
+                Err(error) if !exists(&error) => Err(port_error(error)),
+                _ => Ok(()),
             }
-            sleep(RetryPolicy::INFRASTRUCTURE.delay(attempt + 3)).await;
-            attempt += 1;
-        }
+        })
+        .await
     }
 
     /// One node that everybody chooses: two that create the same table through two nodes of a Cassandra at once
@@ -127,6 +122,18 @@ impl SchemaAdmin {
         let first = connected.map(|node| node.host_id).min()?;
         Some(SingleTargetLoadBalancingPolicy::new(NodeIdentifier::HostId(first), None))
     }
+}
+
+/// Asks a few times, whatever the answer: what somebody else makes at this moment is listed before it can be used, and
+/// the answer is then that there is no such keyspace or table.
+async fn insist<T, F: Future<Output = Result<T, PortError>>>(ask: impl Fn() -> F) -> Result<T, PortError> {
+    for attempt in 1..ATTEMPTS {
+        match ask().await {
+            Err(_) => sleep(RetryPolicy::INFRASTRUCTURE.delay(attempt + 2)).await,
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 /// Whether somebody else made it between the question and the answer.
