@@ -6,6 +6,7 @@
 #
 #   STACK_DIR       the folder with data, logs, pid files and ports (.stack in the checkout); each is its own stack
 #   STACK_BROKERS   1 or 3; of a folder that has data, what it was made with
+#   STACK_PARTITIONS  partitions of each topic that `up` applies; 12 if unset
 #   STACK_WIPE=1    `down` removes the data too
 #   FACEMILL        the program with which `up` applies schema and topics; without it, `up` starts servers only
 set -euo pipefail
@@ -117,7 +118,7 @@ apply() {
     FACEMILL__KAFKA__BROKERS=$(addresses 1)
     FACEMILL__CQL__CONTACT_POINTS="[\"127.0.0.1:$(port_of cassandra)\"]"
     "$FACEMILL" schema apply --yes --create-keyspace --replication-factor 1
-    "$FACEMILL" topics apply --yes --partitions "${STACK_PARTITIONS:-6}" --replicas "$(brokers | wc -l)"
+    "$FACEMILL" topics apply --yes --partitions "${STACK_PARTITIONS:-12}" --replicas "$(brokers | wc -l)"
 }
 
 up() {

@@ -162,9 +162,13 @@ async fn apply(args: &ApplyArgs) -> Result<ExitCode, CliError> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let has_changes = plan.has_changes();
     let plan = brokers.apply(plan).await?;
     if plan.has_obstacles() {
         return Err(TopicsError::Obstacles.into());
+    }
+    if has_changes {
+        say("done; the brokers show it");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -15,20 +15,23 @@ use rdkafka::{
     },
     client::DefaultClientContext,
     config::{FromClientConfig, FromClientConfigAndContext, RDKafkaLogLevel},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::{KafkaError as Native, RDKafkaErrorCode},
     metadata::{Metadata, MetadataTopic},
     producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer},
 };
 
-use super::options::{KafkaOptions, client_config};
+use super::{
+    error::{KafkaError, config_error},
+    options::{KafkaOptions, client_config},
+};
 use crate::topics::{ActualTopic, ActualValue, Cluster, Topic};
 
 /// Why the brokers did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// librdkafka does not take the configuration.
-    #[error("the properties for Kafka are wrong: {0}; see kafka.config and -X")]
-    Properties(String),
+    #[error(transparent)]
+    Properties(#[from] KafkaError),
     /// No broker answers.
     #[error(
         "no broker of '{brokers}' answered within {timeout:?}{why}; check kafka.brokers, and kafka.config where they \
@@ -48,7 +51,7 @@ pub enum AdminError {
         /// What was asked.
         act: &'static str,
         /// What librdkafka says.
-        source: KafkaError,
+        source: Native,
     },
     /// A topic's configuration stays hidden.
     #[error(
@@ -109,7 +112,7 @@ impl ClientContext for Listener {
         tracing::debug!(?level, facility, "{text}");
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
+    fn error(&self, error: Native, reason: &str) {
         tracing::debug!(%error, reason, "kafka");
         // That all are down follows from what was said of each.
         let is_summary = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
@@ -144,11 +147,10 @@ impl Admin {
         // Nobody would read them, and an admin client keeps what nobody reads.
         let config = client_config(options, &[("statistics.interval.ms", "0")]);
         let listener = Listener::default();
-        let wrong = |error| AdminError::Properties(without_value(error));
         let probe = ThreadedProducer::from_config_and_context(&config, listener.clone());
         Ok(Admin {
-            admin: AdminClient::from_config(&config).map_err(wrong)?,
-            probe: Arc::new(probe.map_err(wrong)?),
+            admin: AdminClient::from_config(&config).map_err(|error| config_error(&error))?,
+            probe: Arc::new(probe.map_err(|error| config_error(&error))?),
             listener,
             brokers: config.get("bootstrap.servers").unwrap_or_default().to_owned(),
             timeout,
@@ -258,8 +260,7 @@ impl Admin {
         let results = results.map_err(|source| AdminError::Request { act: "describe configurations", source })?;
         let mut found = Vec::new();
         for resource in results {
-            let request =
-                |code| AdminError::Request { act: "describe configurations", source: KafkaError::AdminOp(code) };
+            let request = |code| AdminError::Request { act: "describe configurations", source: Native::AdminOp(code) };
             let resource = resource.map_err(request)?;
             if let OwnedResourceSpecifier::Topic(name) = resource.specifier {
                 // rdkafka keeps back why one topic failed; every topic has some configuration.
@@ -270,15 +271,6 @@ impl Admin {
             }
         }
         Ok(found)
-    }
-}
-
-/// What librdkafka says of its configuration, without the value, which may be a secret.
-fn without_value(error: KafkaError) -> String {
-    match error {
-        KafkaError::ClientConfig(_, problem, _, value) if value.is_empty() => problem,
-        KafkaError::ClientConfig(_, problem, _, value) => problem.replace(&value, "***"),
-        other => other.to_string(),
     }
 }
 
