@@ -9,3 +9,4 @@ pub mod domain;
 pub mod runner;
 pub mod stages;
 pub mod telemetry;
+pub mod topics;

@@ -13,6 +13,7 @@ mod run;
 mod schema;
 mod signals;
 pub mod summary;
+mod topics;
 
 use std::{
     io::{self, Write},
@@ -63,6 +64,7 @@ enum Command {
     Export(export::ExportArgs),
     Summary(summary::SummaryArgs),
     Schema(schema::SchemaCommand),
+    Topics(topics::TopicsCommand),
     Config(config::ConfigCommand),
     Completion(manual::CompletionArgs),
     /// Print the manual page in roff form: facemill man | man -l -
@@ -112,6 +114,8 @@ enum CliError {
     Schema(#[from] schema::SchemaCommandError),
     #[error(transparent)]
     Summary(#[from] summary::SummaryError),
+    #[error(transparent)]
+    Topics(#[from] topics::TopicsError),
     #[error("cannot start: {0}")]
     Runtime(#[source] std::io::Error),
     #[error("cannot write to standard output: {0}")]
@@ -135,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
         Command::Schema(args) => schema::run(&args),
+        Command::Topics(args) => topics::run(&args),
         Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completion(args) => manual::completion(&args).map(|()| ExitCode::SUCCESS),
         Command::Man => manual::man_page().map(|()| ExitCode::SUCCESS),

@@ -4,6 +4,7 @@
 //! stage does; the runner gets its events through a short channel. Everything that librdkafka can be told can be told
 //! here (`kafka.config`, `-X`).
 
+pub mod admin;
 mod consumer;
 mod context;
 mod error;

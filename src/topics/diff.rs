@@ -1,0 +1,381 @@
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display, Formatter},
+};
+
+use super::Topic;
+
+/// What a cluster has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// Brokers that are up.
+    pub brokers: usize,
+    /// Its topics by full name.
+    pub topics: BTreeMap<String, ActualTopic>,
+}
+
+/// A topic as a cluster has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ActualTopic {
+    /// Partitions.
+    pub partitions: i32,
+    /// Copies of each partition; of the one with the fewest, where they differ.
+    pub replicas: i32,
+    /// Every configuration that has a value for this topic, defaults included.
+    pub config: BTreeMap<String, ActualValue>,
+}
+
+/// One configuration of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActualValue {
+    /// The value that counts.
+    pub value: String,
+    /// Whether it was set for this topic, and is no default of the broker.
+    pub set_here: bool,
+}
+
+/// What facemill would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Create the topic.
+    Create,
+    /// Add partitions.
+    AddPartitions {
+        /// As many as there are.
+        from: i32,
+    },
+    /// Set a configuration.
+    SetConfig {
+        /// Its name.
+        name: String,
+        /// What it is, where the brokers know it.
+        from: Option<String>,
+        /// What it shall be.
+        to: String,
+    },
+}
+
+/// What facemill would not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Kafka cannot take partitions away.
+    FewerPartitions {
+        /// As many as there are.
+        actual: i32,
+    },
+    /// More partitions for a topic whose keys decide the partition.
+    KeysWouldMove {
+        /// As many as there are.
+        actual: i32,
+    },
+    /// Copies are moved by Kafka's own tool.
+    OtherReplicas {
+        /// As many as there are.
+        actual: i32,
+    },
+    /// A topic cannot have more replicas than there are brokers.
+    TooFewBrokers {
+        /// As many as there are.
+        brokers: usize,
+    },
+}
+
+/// How one topic differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The full name.
+    pub name: String,
+    /// As it is declared.
+    pub declared: Topic,
+    /// What can be done.
+    pub changes: Vec<Change>,
+    /// What cannot.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// How a cluster differs from what is declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The topics that differ.
+    pub differences: Vec<Difference>,
+    /// Topics with our prefix that nobody declared: left alone.
+    pub undeclared_topics: Vec<String>,
+    /// (topic, configuration, value) that was set by somebody else: left alone.
+    pub undeclared_config: Vec<(String, String, String)>,
+}
+
+/// Compares what is declared with what is there.
+pub fn plan(declared: &[Topic], prefix: &str, cluster: &Cluster, allow_repartition: bool) -> Plan {
+    let mut plan = Plan::default();
+    for topic in declared {
+        let name = format!("{prefix}{}", topic.name);
+        let actual = cluster.topics.get(&name);
+        let (changes, obstacles) = match actual {
+            None => create(topic, cluster.brokers),
+            Some(actual) => change(topic, actual, allow_repartition),
+        };
+        if let Some(actual) = actual {
+            let by_hand =
+                actual.config.iter().filter(|(key, value)| value.set_here && !topic.config.contains_key(*key));
+            plan.undeclared_config.extend(by_hand.map(|(key, value)| (name.clone(), key.clone(), value.value.clone())));
+        }
+        if !changes.is_empty() || !obstacles.is_empty() {
+            plan.differences.push(Difference { name, declared: topic.clone(), changes, obstacles });
+        }
+    }
+    let is_declared =
+        |name: &str| name.strip_prefix(prefix).is_some_and(|rest| declared.iter().any(|t| t.name == rest));
+    let ours = cluster.topics.keys().filter(|name| !prefix.is_empty() && name.starts_with(prefix));
+    plan.undeclared_topics = ours.filter(|name| !is_declared(name)).cloned().collect();
+    plan
+}
+
+fn create(topic: &Topic, brokers: usize) -> (Vec<Change>, Vec<Obstacle>) {
+    if usize::try_from(topic.replicas).is_ok_and(|replicas| replicas <= brokers) {
+        (vec![Change::Create], Vec::new())
+    } else {
+        (Vec::new(), vec![Obstacle::TooFewBrokers { brokers }])
+    }
+}
+
+fn change(topic: &Topic, actual: &ActualTopic, allow_repartition: bool) -> (Vec<Change>, Vec<Obstacle>) {
+    let (mut changes, mut obstacles) = (Vec::new(), Vec::new());
+    if topic.partitions < actual.partitions {
+        obstacles.push(Obstacle::FewerPartitions { actual: actual.partitions });
+    } else if topic.partitions > actual.partitions {
+        if topic.keyed && !allow_repartition {
+            obstacles.push(Obstacle::KeysWouldMove { actual: actual.partitions });
+        } else {
+            changes.push(Change::AddPartitions { from: actual.partitions });
+        }
+    }
+    if topic.replicas != actual.replicas {
+        obstacles.push(Obstacle::OtherReplicas { actual: actual.replicas });
+    }
+    for (name, to) in &topic.config {
+        let from = actual.config.get(name).map(|actual| actual.value.as_str());
+        if !from.is_some_and(|from| is_same(from, to)) {
+            changes.push(Change::SetConfig { name: name.clone(), from: from.map(str::to_owned), to: to.clone() });
+        }
+    }
+    (changes, obstacles)
+}
+
+/// Whether two values mean the same to Kafka: lists may have spaces, and their order says nothing.
+fn is_same(one: &str, other: &str) -> bool {
+    let parts = |text: &str| {
+        let mut parts: Vec<_> = text.split(',').map(|part| part.trim().to_ascii_lowercase()).collect();
+        parts.sort();
+        parts
+    };
+    parts(one) == parts(other)
+}
+
+impl Plan {
+    /// Whether the cluster is as declared.
+    pub fn is_empty(&self) -> bool {
+        self.differences.is_empty()
+    }
+
+    /// Whether there is something to do that facemill does.
+    pub fn has_changes(&self) -> bool {
+        self.differences.iter().any(|difference| !difference.changes.is_empty())
+    }
+
+    /// Whether there is something that facemill does not do.
+    pub fn has_obstacles(&self) -> bool {
+        self.differences.iter().any(|difference| !difference.obstacles.is_empty())
+    }
+}
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for difference in &self.differences {
+            write!(f, "{difference}")?;
+        }
+        for (topic, name, value) in &self.undeclared_config {
+            writeln!(f, "{topic}: has {name} = {value}, which is not declared: left alone")?;
+        }
+        for topic in &self.undeclared_topics {
+            writeln!(f, "{topic}: on the cluster, but not declared: left alone")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Difference {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Difference { name, declared, changes, obstacles } = self;
+        let Topic { partitions, replicas, config, .. } = declared;
+        for change in changes {
+            match change {
+                Change::Create => {
+                    writeln!(f, "{name}: create with {partitions} partitions, {replicas} replicas")?;
+                    config.iter().try_for_each(|(key, value)| writeln!(f, "    {key} = {value}"))?;
+                }
+                Change::AddPartitions { from } => writeln!(f, "{name}: add partitions: {from} -> {partitions}")?,
+                Change::SetConfig { name: key, from, to } => {
+                    writeln!(f, "{name}: set {key}: {} -> {to}", from.as_deref().unwrap_or("unset"))?;
+                }
+            }
+        }
+        for obstacle in obstacles {
+            write!(f, "{name}: cannot ")?;
+            match obstacle {
+                Obstacle::FewerPartitions { actual } => writeln!(
+                    f,
+                    "go from {actual} to {partitions} partitions: Kafka takes none away. Declare {actual}, or move to \
+                     a new topic"
+                )?,
+                Obstacle::KeysWouldMove { actual } => writeln!(
+                    f,
+                    "go from {actual} to {partitions} partitions just so: its records have keys, which would move to \
+                     other partitions. Let its consumers finish first, then say --allow-repartition"
+                )?,
+                Obstacle::OtherReplicas { actual } => writeln!(
+                    f,
+                    "go from {actual} to {replicas} replicas: kafka-reassign-partitions.sh does that, and --replicas \
+                     {actual} takes it as it is"
+                )?,
+                Obstacle::TooFewBrokers { brokers } => writeln!(
+                    f,
+                    "have {replicas} replicas on a cluster of {brokers}: start more brokers, or say --replicas \
+                     {brokers}"
+                )?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::topics::Party;
+
+    fn topic(name: &str, keyed: bool, partitions: i32, config: &[(&str, &str)]) -> Topic {
+        Topic {
+            name: name.to_owned(),
+            description: "d".to_owned(),
+            keyed,
+            producers: vec![Party::Fetch],
+            consumers: vec![Party::Anyone],
+            partitions,
+            replicas: 1,
+            config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        }
+    }
+
+    /// The topic as a cluster that has it just so.
+    fn actual(topic: &Topic) -> ActualTopic {
+        let value = |value: &String| ActualValue { value: value.clone(), set_here: true };
+        let config = topic.config.iter().map(|(key, text)| (key.clone(), value(text))).collect();
+        ActualTopic { partitions: topic.partitions, replicas: topic.replicas, config }
+    }
+
+    fn cluster(topics: &[&Topic]) -> Cluster {
+        let topics = topics.iter().map(|topic| (format!("p.{}", topic.name), actual(topic))).collect();
+        Cluster { brokers: 1, topics }
+    }
+
+    #[test]
+    fn a_topic_that_is_not_there_is_created() {
+        let topic = topic("t", true, 3, &[("a", "1")]);
+        let plan = plan(&[topic], "p.", &Cluster { brokers: 1, ..Cluster::default() }, false);
+        assert_eq!(plan.differences[0].changes, [Change::Create]);
+        assert_eq!(plan.to_string(), "p.t: create with 3 partitions, 1 replicas\n    a = 1\n");
+    }
+
+    #[test]
+    fn more_replicas_than_brokers_are_told_before_they_are_tried() {
+        let declared = [Topic { replicas: 3, ..topic("t", true, 3, &[]) }];
+        let plan = plan(&declared, "p.", &Cluster { brokers: 2, ..Cluster::default() }, false);
+        assert!(!plan.has_changes() && plan.has_obstacles());
+        assert!(plan.to_string().contains("--replicas 2"), "{plan}");
+    }
+
+    #[test]
+    fn only_values_that_mean_something_else_are_changed() {
+        let declared = [topic("t", false, 3, &[("cleanup.policy", "compact,delete"), ("retention.ms", "5")])];
+        let mut cluster = cluster(&[&topic("t", false, 3, &[("cleanup.policy", "delete, compact")])]);
+        let actual = cluster.topics.get_mut("p.t").unwrap();
+        actual.config.insert("retention.ms".into(), ActualValue { value: "5".into(), set_here: false });
+        assert!(plan(&declared, "p.", &cluster, false).is_empty());
+        cluster.topics.get_mut("p.t").unwrap().config.get_mut("retention.ms").unwrap().value = "6".into();
+        assert_eq!(plan(&declared, "p.", &cluster, false).to_string(), "p.t: set retention.ms: 6 -> 5\n");
+    }
+
+    #[test]
+    fn partitions_of_a_keyed_topic_are_added_only_when_somebody_says_so() {
+        let there = cluster(&[&topic("t", true, 2, &[])]);
+        let declared = [topic("t", true, 3, &[])];
+        let refused = plan(&declared, "p.", &there, false);
+        assert!(!refused.has_changes() && refused.to_string().contains("--allow-repartition"), "{refused}");
+        let allowed = plan(&declared, "p.", &there, true);
+        assert_eq!(allowed.differences[0].changes, [Change::AddPartitions { from: 2 }]);
+        let without_keys = plan(&[topic("t", false, 3, &[])], "p.", &there, false);
+        assert_eq!(without_keys.differences[0].changes, [Change::AddPartitions { from: 2 }]);
+    }
+
+    #[test]
+    fn partitions_are_never_taken_away_and_replicas_never_moved() {
+        let there = cluster(&[&Topic { replicas: 3, ..topic("t", false, 9, &[]) }]);
+        let plan = plan(&[topic("t", false, 3, &[])], "p.", &there, true);
+        let obstacles = [Obstacle::FewerPartitions { actual: 9 }, Obstacle::OtherReplicas { actual: 3 }];
+        assert_eq!(plan.differences[0].obstacles, obstacles);
+        assert!(!plan.has_changes());
+    }
+
+    #[test]
+    fn what_others_made_is_mentioned_and_left_alone() {
+        let mut there = cluster(&[&topic("t", false, 1, &[("by.hand", "1")]), &topic("other", false, 1, &[])]);
+        there.topics.insert("elsewhere".into(), ActualTopic::default());
+        let plan = plan(&[topic("t", false, 1, &[])], "p.", &there, true);
+        assert!(plan.is_empty());
+        assert_eq!(plan.undeclared_topics, ["p.other"]);
+        assert_eq!(plan.undeclared_config, [("p.t".to_owned(), "by.hand".to_owned(), "1".to_owned())]);
+        assert!(super::plan(&[], "", &there, true).undeclared_topics.is_empty(), "without a prefix nothing is ours");
+    }
+
+    prop_compose! {
+        fn any_topic()(name in "[ab]", keyed: bool, partitions in 1..5i32, replicas in 1..4i32,
+            config in proptest::collection::btree_map("[abc]", "[12]", 0..3)) -> Topic {
+            Topic { keyed, replicas, config, ..topic(&name, true, partitions, &[]) }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn doing_what_the_plan_says_leaves_only_obstacles(declared in any_topic(), there in any_topic(), allow: bool) {
+            let mut cluster = cluster(&[&there]);
+            cluster.brokers = 2;
+            let before = cluster.clone();
+            let first = plan(std::slice::from_ref(&declared), "p.", &cluster, allow);
+            for Difference { name, declared, changes, .. } in &first.differences {
+                for change in changes {
+                    let topic = cluster.topics.entry(name.clone()).or_default();
+                    match change {
+                        Change::Create => *topic = actual(declared),
+                        Change::AddPartitions { from } => {
+                            prop_assert!(topic.partitions == *from && declared.partitions > *from);
+                            topic.partitions = declared.partitions;
+                        }
+                        Change::SetConfig { name, to, .. } => {
+                            let value = ActualValue { value: to.clone(), set_here: true };
+                            topic.config.insert(name.clone(), value);
+                        }
+                    }
+                }
+            }
+            let again = plan(&[declared], "p.", &cluster, allow);
+            prop_assert!(!again.has_changes());
+            prop_assert_eq!(again.has_obstacles(), first.has_obstacles());
+            for (name, topic) in &before.topics {
+                prop_assert!(cluster.topics[name].partitions >= topic.partitions);
+                prop_assert!(topic.config.keys().all(|key| cluster.topics[name].config.contains_key(key)));
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Topics as code: what `topics/*.yaml` declare, how a cluster differs from it, and the same for other tools.
+//!
+//! Pure: nothing here talks to a broker. `adapters::kafka::admin` does, and `facemill topics` brings the two together.
+
+mod declared;
+mod diff;
+mod render;
+
+pub use declared::{Party, Scale, TOPIC_NAMES, Topic, TopicError, embedded, read_dir};
+pub use diff::{ActualTopic, ActualValue, Change, Cluster, Difference, Obstacle, Plan, plan};
+pub use render::{StrimziApi, kafka_topics, strimzi};
