@@ -72,7 +72,6 @@ impl Exporter {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
-            .without_scope_info()
             .without_target_info()
             .build();
         let reader = reader.map_err(|error| ExporterError(error.to_string()))?;
