@@ -80,7 +80,8 @@ impl Cluster {
         let keyspace = format!("it_{}_{unique}", name.replace('-', "_"));
         let later = serde_json::to_string(setup.later).unwrap();
         let place = Place::new();
-        // Members that die are missed soon. Few threads, because there are many processes.
+        // Members that die are missed soon. Few threads and small frames, because there are
+        // many processes.
         place.write(
             "facemill.toml",
             format!(
@@ -106,6 +107,7 @@ later = {later}
 threads = 1
 [detect]
 threads = 1
+working_size = 384
 [log]
 format = "text"
 "#

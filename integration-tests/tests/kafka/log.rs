@@ -56,10 +56,7 @@ impl Cluster {
             let headers = headers.map(|header| {
                 (header.key.to_owned(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned())
             });
-            entries.push(Entry {
-                value: message.payload().unwrap_or_default().to_vec(),
-                headers: headers.collect(),
-            });
+            entries.push(Entry { value: message.payload().unwrap_or_default().to_vec(), headers: headers.collect() });
         }
         entries
     }
