@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka
+.PHONY: help demo test it check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -22,6 +22,9 @@ test: first-build assets ## Run every test
 	@$(BUILD)
 	@cargo test --workspace
 	@scripts/test-fetch-assets.sh
+
+it: stack-jars build assets ## Run the tests that need real servers: Kafka and Cassandra, from jars
+	@scripts/it.sh
 
 check: need ## Check style, lints, layers, licences, spelling
 	@scripts/need.sh rustfmt clippy

@@ -6,7 +6,9 @@ mod cli;
 mod crash;
 mod memory;
 mod outcomes;
+#[path = "../support/pictures.rs"]
 mod pictures;
+#[path = "../support/program.rs"]
 mod program;
 mod resume;
 mod signals;

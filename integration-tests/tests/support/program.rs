@@ -1,4 +1,5 @@
 //! Running the program, and reading what it stored.
+#![allow(dead_code)] // each test target uses a part of it
 
 use std::{
     collections::BTreeMap,
@@ -76,12 +77,16 @@ impl Place {
 
     /// The rows by URL; none stands there twice.
     pub fn rows_by_url(&self, words: &str) -> BTreeMap<String, Value> {
-        let rows = self.rows(words);
-        let count = rows.len();
-        let by_url: BTreeMap<_, _> = rows.into_iter().map(|row| (text(&row["url"]).to_owned(), row)).collect();
-        assert_eq!(by_url.len(), count, "a URL has several rows");
-        by_url
+        by_url(self.rows(words))
     }
+}
+
+/// Rows by URL; none stands there twice.
+pub fn by_url(rows: Vec<Value>) -> BTreeMap<String, Value> {
+    let count = rows.len();
+    let by_url: BTreeMap<_, _> = rows.into_iter().map(|row| (text(&row["url"]).to_owned(), row)).collect();
+    assert_eq!(by_url.len(), count, "a URL has several rows");
+    by_url
 }
 
 /// The text of a JSON string.

@@ -1,4 +1,5 @@
 //! Photographs for the server: the demo's, made smaller so that a test can have many of them.
+#![allow(dead_code)] // each test target uses a part of it
 
 use std::{fs, path::Path};
 

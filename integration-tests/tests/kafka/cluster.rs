@@ -1,0 +1,211 @@
+//! A cluster of its own for each test, on servers that all tests share: topics, groups and a keyspace that nobody
+//! else uses.
+
+use std::{
+    any::Any,
+    cell::Cell,
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::Value;
+
+use crate::{
+    process::Process,
+    program::{Ended, PATIENCE, Place, by_url, finish, rows},
+};
+
+/// Of every topic: two for each of three replicas.
+pub const PARTITIONS: i32 = 6;
+
+pub const ALL: &str = "fetch,preprocess,detect";
+
+/// Tests that hurt the servers are alone with them.
+static SERVERS: RwLock<()> = RwLock::new(());
+
+/// A test's part of the servers.
+pub struct Cluster {
+    pub place: Place,
+    /// Of its topics and groups.
+    pub prefix: String,
+    pub brokers: String,
+    started: Cell<usize>,
+    /// Until the test is over.
+    _turn: Box<dyn Any>,
+}
+
+/// What differs from the usual.
+#[derive(Default)]
+pub struct Setup<'a> {
+    /// Delays of the topics in which URLs wait: `1s`, with `retry.later` to match.
+    pub later: &'a [&'a str],
+    /// Limits of records by topic.
+    pub max_bytes: &'a [(&'a str, usize)],
+}
+
+fn server(variable: &str) -> String {
+    env::var(variable).unwrap_or_else(|_| panic!("{variable} says where the server is; `make it` sets it"))
+}
+
+impl Cluster {
+    /// With others at the same time.
+    pub fn new(name: &str) -> Self {
+        Self::with(name, &Setup::default())
+    }
+
+    pub fn with(name: &str, setup: &Setup<'_>) -> Self {
+        Self::build(name, setup, Box::new(SERVERS.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Alone with the servers.
+    pub fn alone(name: &str) -> Self {
+        Self::build(name, &Setup::default(), Box::new(SERVERS.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn build(name: &str, setup: &Setup<'_>, turn: Box<dyn Any>) -> Self {
+        let cluster = Self::configured(name, setup, turn);
+        cluster.facemill("schema apply --yes --create-keyspace --replication-factor 1").success();
+        cluster.apply_topics(setup);
+        cluster
+    }
+
+    fn configured(name: &str, setup: &Setup<'_>, turn: Box<dyn Any>) -> Self {
+        let (brokers, contact_point) = (server("FACEMILL_TEST_KAFKA"), server("FACEMILL_TEST_CQL"));
+        let unique = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() % 1_000_000_000;
+        let prefix = format!("it-{name}-{unique}.");
+        let keyspace = format!("it_{}_{unique}", name.replace('-', "_"));
+        let later = serde_json::to_string(setup.later).unwrap();
+        let place = Place::new();
+        // Members that die are missed soon. Few threads and small frames, because there are
+        // many processes.
+        place.write(
+            "facemill.toml",
+            format!(
+                r#"
+[kafka]
+brokers = "{brokers}"
+topic_prefix = "{prefix}"
+group_prefix = "{prefix}"
+[kafka.config]
+"session.timeout.ms" = "6000"
+"heartbeat.interval.ms" = "500"
+[cql]
+contact_points = ["{contact_point}"]
+keyspace = "{keyspace}"
+datacenter = "datacenter1"
+job_buckets = 4
+[fetch]
+allow_networks = ["127.0.0.0/8"]
+[retry]
+attempts = 1
+later = {later}
+[preprocess]
+threads = 1
+[detect]
+threads = 1
+working_size = 384
+[log]
+format = "text"
+"#
+            ),
+        );
+        Cluster { place, prefix, brokers, started: Cell::new(0), _turn: turn }
+    }
+
+    /// The topics of the checkout with as many replicas as in production, and other waits.
+    fn apply_topics(&self, setup: &Setup<'_>) {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../topics");
+        let to = self.place.path("topics");
+        fs::create_dir(&to).unwrap();
+        for topic in ["urls", "images", "frames", "results", "dlq"] {
+            let mut text = fs::read_to_string(from.join(format!("{topic}.yaml"))).unwrap();
+            if let Some((_, limit)) = setup.max_bytes.iter().find(|(limited, _)| *limited == topic) {
+                let line = text.lines().find(|line| line.contains("max.message.bytes")).unwrap().to_owned();
+                text = text.replace(&line, &format!("  max.message.bytes: {limit}"));
+            }
+            fs::write(to.join(format!("{topic}.yaml")), text).unwrap();
+        }
+        let waiting = fs::read_to_string(from.join("urls.retry.1m.yaml")).unwrap();
+        for delay in setup.later {
+            let text = waiting.replace("urls.retry.1m", &format!("urls.retry.{delay}"));
+            fs::write(to.join(format!("urls.retry.{delay}.yaml")), text).unwrap();
+        }
+        self.facemill(&format!("topics apply --yes --dir topics --partitions {PARTITIONS} --timeout 60s")).success();
+    }
+
+    /// Runs a command to its end, with this cluster's settings.
+    pub fn facemill(&self, words: &str) -> Ended {
+        finish(self.place.facemill(&format!("{words} --config facemill.toml")))
+    }
+
+    /// Starts a process of these stages and waits until it has joined its groups.
+    #[track_caller]
+    pub fn run(&self, stages: &str, words: &str) -> Process {
+        let number = self.started.replace(self.started.get() + 1);
+        let log = self.place.path(&format!("{number}-{stages}.log"));
+        let port = free_port();
+        let command = self.place.facemill(&format!(
+            "run --stage {stages} {words} --set http.listen=127.0.0.1:{port} --config facemill.toml"
+        ));
+        Process::start(command, log, port)
+    }
+
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// The stored rows of the default job by URL; none stands there twice.
+    pub fn rows(&self) -> BTreeMap<String, Value> {
+        let ended = self.facemill("export --store cql --job default");
+        // Which is an error, because it is most often a mistake.
+        if ended.stderr.contains("has no result of a job") {
+            return BTreeMap::new();
+        }
+        by_url(rows(&ended.success().stdout))
+    }
+
+    /// Waits until there are so many rows.
+    #[track_caller]
+    pub fn until_rows(&self, count: usize) -> BTreeMap<String, Value> {
+        let mut rows = BTreeMap::new();
+        let is_there = wait_for(Duration::from_millis(300), || {
+            rows = self.rows();
+            rows.len() >= count
+        });
+        assert!(is_there, "{} rows of {count}", rows.len());
+        assert_eq!(rows.len(), count);
+        rows
+    }
+}
+
+/// Looks again and again, for as long as anything may take. Whether it came.
+pub fn wait_for(pause: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let give_up = Instant::now() + PATIENCE;
+    while !is_so() {
+        if Instant::now() > give_up {
+            return false;
+        }
+        thread::sleep(pause);
+    }
+    true
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn until(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(wait_for(Duration::from_millis(10), is_so), "it does not come that {what}");
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A program of the checkout's scripts.
+pub fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(name)
+}

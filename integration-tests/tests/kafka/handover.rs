@@ -1,0 +1,91 @@
+use std::{collections::BTreeSet, fs, time::Duration};
+
+use integration_tests::{Options, WebServer};
+
+use crate::{
+    cluster::{ALL, Cluster, Setup, until},
+    pictures::write_small,
+    program::Place,
+    site::{Site, comparable, is_as_expected},
+};
+
+#[test]
+#[ignore = "needs the stack: make it"]
+fn three_replicas_of_each_stage_end_every_url_in_one_row_and_leave_no_lag() {
+    const URLS: usize = 300;
+    let (cluster, site) = (Cluster::new("replicas"), Site::new(Duration::ZERO));
+    let replicas: Vec<_> =
+        ["fetch", "preprocess", "detect"].repeat(3).iter().map(|stage| cluster.run(stage, "")).collect();
+    let urls = site.urls(URLS);
+    let list = urls.join("\n") + "\n";
+    cluster.kafka("console-producer", &format!("--topic {}", cluster.topic("urls")), list.as_bytes());
+
+    let rows = cluster.until_rows(URLS);
+    for url in &urls {
+        is_as_expected(url, &rows[url]);
+    }
+    assert_eq!(cluster.events().keys().collect::<BTreeSet<_>>(), rows.keys().collect(), "every row is published");
+    site.was_asked_once_for(URLS);
+    // Positions are committed every second.
+    let mut lags = Default::default();
+    let topics = [("urls", true), ("images", false), ("frames", false)];
+    until("no group lags", || {
+        lags = cluster.lags(&["fetch", "preprocess", "detect"]);
+        lags.values().flatten().sum::<u64>() == 0
+    });
+    for (topic, may_be_empty) in topics {
+        let seen = (0..6).filter(|n| lags.get(&(cluster.topic(topic), *n)).is_some_and(Option::is_some)).count();
+        // The console producer may leave partitions out.
+        assert!(seen == 6 || may_be_empty && seen > 0, "{topic}: {lags:?}");
+    }
+    replicas.into_iter().for_each(|replica| replica.stop());
+}
+
+#[test]
+#[ignore = "needs the stack: make it"]
+fn stages_that_hand_over_in_memory_make_the_same_rows() {
+    const URLS: usize = 100;
+    let site = Site::new(Duration::ZERO);
+    let urls = site.urls(URLS);
+    let rows = ["", "--fuse"].map(|fuse| {
+        let cluster = Cluster::new("fuse");
+        let process = cluster.run(ALL, fuse);
+        cluster.produce("urls", &urls);
+        let rows = cluster.until_rows(URLS);
+        process.stop();
+        let handed_over = cluster.entries("images").len() + cluster.entries("frames").len();
+        assert_eq!(handed_over == 0, fuse == "--fuse", "{handed_over} records between the stages");
+        comparable(rows)
+    });
+    assert_eq!(rows[0].len(), URLS);
+    assert!(rows[0] == rows[1], "other rows");
+}
+
+#[test]
+#[ignore = "needs the stack: make it"]
+fn a_picture_larger_than_its_topic_allows_is_a_row_and_the_partition_goes_on() {
+    // More than the producer puts into one batch, less than the large one.
+    const LIMIT: usize = 1_500_000;
+    let cluster = Cluster::with("large", &Setup { max_bytes: &[("images", LIMIT)], ..Setup::default() });
+    let photos = Place::new();
+    write_small(&photos.path(""), 8, 75);
+    fs::copy(integration_tests::photos().unwrap().join("solvay_conference_1927.jpg"), photos.path("large.jpg"))
+        .unwrap();
+    let server = WebServer::start(Options::new(photos.path(""))).unwrap();
+    // In every partition, large ones before others.
+    let path = |n: usize| match n % 12 {
+        0..6 => format!("/photos/large.jpg?{n}"),
+        _ => format!("/photos/{}.jpg?{n}", n % 4),
+    };
+    let urls: Vec<String> = (0..36).map(|n| server.url(&path(n))).collect();
+    let process = cluster.run(ALL, "");
+    cluster.produce("urls", &urls);
+    let rows = cluster.until_rows(urls.len());
+    for (url, row) in &rows {
+        let expected = if url.contains("large") { Some("body_too_large") } else { None };
+        assert_eq!(row["reason"].as_str(), expected, "{row}");
+    }
+    process.stop();
+    assert_eq!(server.total_hits(), urls.len());
+    assert!(cluster.lags(&["fetch"]).values().all(|lag| *lag == Some(0)));
+}

@@ -1,0 +1,20 @@
+//! `facemill run` as a cluster meets it: real processes in real consumer groups on Kafka, results in a real CQL
+//! database, URLs from Kafka's own tools, and servers that stop. `scripts/it.sh` starts what they need.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)] // tests
+
+mod cluster;
+mod faults;
+mod handover;
+mod later;
+mod letters;
+mod log;
+#[path = "../support/pictures.rs"]
+mod pictures;
+mod process;
+#[path = "../support/program.rs"]
+mod program;
+mod replay;
+mod site;
+mod start;
+mod stop;
+mod tools;

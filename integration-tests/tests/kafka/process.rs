@@ -1,0 +1,128 @@
+//! One process of `facemill run`.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    cluster::until,
+    program::{Ended, Running, start},
+};
+
+/// Dropping it kills it; where a test fails, the end of its log is shown.
+pub struct Process {
+    running: Option<Running>,
+    log: PathBuf,
+    port: u16,
+}
+
+impl Process {
+    #[track_caller]
+    pub fn start(mut command: Command, log: PathBuf, port: u16) -> Self {
+        let file = File::create(&log).unwrap();
+        command.stdout(file.try_clone().unwrap()).stderr(file);
+        let mut process = Process { running: Some(start(command)), log, port };
+        // It answers once it has joined its groups.
+        until("it answers", || {
+            assert!(process.is_running(), "it ended");
+            process.try_get("/livez").is_some_and(|(status, _)| status == 200)
+        });
+        process
+    }
+
+    fn running(&mut self) -> &mut Running {
+        self.running.as_mut().unwrap()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.running().is_running()
+    }
+
+    /// SIGTERM; what is under way is finished.
+    pub fn terminate(&mut self) {
+        self.running().signal("TERM");
+    }
+
+    /// Waits for the end, after [`Process::terminate`].
+    #[track_caller]
+    pub fn end(mut self) -> Ended {
+        let ended = self.running.take().unwrap().end();
+        if ended.status.code() != Some(0) {
+            self.show_log();
+        }
+        ended
+    }
+
+    /// SIGTERM, and exit code 0.
+    #[track_caller]
+    pub fn stop(mut self) {
+        self.terminate();
+        self.end().success();
+    }
+
+    /// SIGKILL. It must not have ended before.
+    #[track_caller]
+    pub fn kill(mut self) {
+        let ended = self.running.take().unwrap().kill();
+        assert_eq!(ended.status.code(), None, "it had ended by itself");
+    }
+
+    /// Status and body.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.try_get(path).unwrap_or_else(|| panic!("no answer to {path}"))
+    }
+
+    fn try_get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    }
+
+    /// The sum of a metric over all its labels.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> u64 {
+        let (_, text) = self.get("/metrics");
+        let lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+    }
+
+    /// URLs whose row it wrote.
+    #[track_caller]
+    pub fn written(&self) -> u64 {
+        self.metric("facemill_urls_detected_total") + self.metric("facemill_urls_failed_total")
+    }
+
+    /// Resident memory in MiB.
+    #[track_caller]
+    pub fn resident(&mut self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.running().id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+    }
+
+    fn show_log(&self) {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines.len().saturating_sub(15);
+        eprintln!("--- {}\n{}", self.log.file_name().unwrap().to_string_lossy(), lines[last..].join("\n"));
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.show_log();
+        }
+    }
+}
