@@ -2,18 +2,22 @@
 
 use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AppError, build_detect, build_fetch, build_preprocess, frame_format, lane_limits, pipeline, retry_policy, threads,
+    AppError, backlog::Backlog, build_detect, build_fetch, build_preprocess, frame_format, lane_limits, pipeline,
+    retry_policy, threads,
 };
 use crate::{
     adapters::kafka::{ConsumerGroup, KafkaOptions, KafkaProducer, Membership},
     config::Settings,
     domain::{FrameFormat, Model, Pipeline, Reason, StageName},
     runner::{
-        Delayed, Later, Next, Outlets, Runner, RunnerError, Step, Work,
+        Delayed, Later, Next, Outlets, Runner, RunnerError, Step, Work, open_gate,
         ports::{Publish, ResultStore},
     },
     stages::Stage,
@@ -93,7 +97,7 @@ impl Cluster<'_> {
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let mut running = Running::new(&self)?;
         running.start(self.stages.clone())?;
-        let Running { mut runners, memberships, stages, clients, .. } = running;
+        let Running { mut runners, memberships, stages, clients, gate, .. } = running;
 
         let listen = self.settings.http.listen.parse::<SocketAddr>().ok();
         let exporter = Exporter::new(&stages, &clients)?;
@@ -109,6 +113,14 @@ impl Cluster<'_> {
         let mut tasks = JoinSet::new();
         for run in runners.drain(..) {
             tasks.spawn(run(stop.clone()));
+        }
+        // A task of its own, which ends with the stages that ask for the gate.
+        if self.hands_over(StageName::Fetch) {
+            let fetching = stages.iter().filter(|observed| observed.stage == StageName::Fetch.as_str());
+            let metrics = fetching.map(|observed| Arc::clone(&observed.counts)).collect();
+            if let Some(backlog) = Backlog::new(self.settings, &self.kafka, metrics).await? {
+                tokio::spawn(backlog.watch(gate));
+            }
         }
         // The first stage that gives up stops the others, which finish what they have.
         let mut result = Ok(());
@@ -130,6 +142,13 @@ impl Cluster<'_> {
     }
 }
 
+impl Cluster<'_> {
+    /// Whether this process has the stage, and it hands over through a topic.
+    fn hands_over(&self, stage: StageName) -> bool {
+        self.stages.contains(&stage) && !(self.fuse && stage == StageName::Fetch)
+    }
+}
+
 type RunnerResult = std::pin::Pin<Box<dyn Future<Output = Result<(), RunnerError>> + Send>>;
 type Start = Box<dyn FnOnce(CancellationToken) -> RunnerResult + Send>;
 
@@ -140,6 +159,8 @@ struct Running<'a> {
     model: Model,
     pipeline: Pipeline,
     frame_format: FrameFormat,
+    /// Closed while fetch is too far ahead.
+    gate: watch::Sender<bool>,
     runners: Vec<Start>,
     memberships: Vec<Membership>,
     stages: Vec<Observed<Metrics>>,
@@ -163,6 +184,7 @@ impl<'a> Running<'a> {
             pipeline: pipeline(settings, &model, frame_format),
             model,
             frame_format,
+            gate: watch::Sender::new(true),
             runners: Vec::new(),
             memberships: Vec::new(),
             stages: Vec::new(),
@@ -287,6 +309,8 @@ impl<'a> Running<'a> {
             outlets,
             redo: Reason::ALL.iter().copied().filter(|reason| reason.is_transient()).collect::<HashSet<_>>(),
             turns: Semaphore::new(turns),
+            // Only fetch runs ahead: what the other stages make is smaller, and made of what is in memory already.
+            gate: if S::NAME == StageName::Fetch { self.gate.subscribe() } else { open_gate() },
             retry: retry_policy(settings),
             default_job: settings.kafka.default_job.clone(),
             model: self.model.clone(),

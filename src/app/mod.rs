@@ -1,5 +1,6 @@
 //! The composition root: builds stages and adapters from the settings and hands them to the runner.
 
+mod backlog;
 mod cluster;
 mod local;
 

@@ -82,7 +82,6 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
 
 /// Whether the stages may read their topics, and how much waits for them.
 fn groups(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], timeout: Duration) -> Vec<Finding> {
-    let probe = Probe::new(kafka, timeout);
     let names = Topics(settings);
     let mut read: Vec<_> = stages.iter().map(|stage| (*stage, names.input(*stage))).collect();
     if stages.contains(&StageName::Fetch) {
@@ -90,7 +89,7 @@ fn groups(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], timeo
     }
     let finding = |(stage, topic): (StageName, String)| {
         let group = names.group(stage, &topic);
-        match probe.progress(&group, &topic) {
+        match Probe::new(kafka, &group, &topic, timeout).and_then(|probe| probe.progress()) {
             Ok(progress) => {
                 Finding::ok("group", format!("{group} may read {topic}; {} records wait for it", progress.lag))
             }

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LaneLimits, Later, Next, Outlets, RetryPolicy, Runner, RunnerError, Work,
+    LaneLimits, Later, Next, Outlets, RetryPolicy, Runner, RunnerError, Work, open_gate,
     ports::{Commit, Delivery, Event, Generation, Offset, Partition, PortError, Publish, ResultStore, Source},
 };
 use crate::{
@@ -86,6 +86,7 @@ impl Shared {
                 },
                 redo: HashSet::new(),
                 turns: Semaphore::new(TURNS),
+                gate: open_gate(),
                 retry: RetryPolicy { attempts: 2, base: Duration::from_secs(1), cap: Duration::from_secs(1) },
                 default_job: "job".into(),
                 model: Model { name: "m".into(), sha256: String::new() },

@@ -5,7 +5,7 @@ use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, sync::A
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{Instant, sleep},
 };
 
@@ -43,6 +43,8 @@ pub struct Work<S> {
     /// Messages that the stage may hold at once, from the begin of its work until the effect is durable: what
     /// it makes of them does not pile up before a next topic that is full.
     pub turns: Semaphore,
+    /// Whether the stages after this one keep up; while they do not, no work is begun.
+    pub gate: watch::Receiver<bool>,
     /// How often the stage is tried.
     pub retry: RetryPolicy,
     /// The job of records that name none.
@@ -55,6 +57,11 @@ pub struct Work<S> {
     pub metrics: Arc<Metrics>,
     /// What the process waits for.
     pub health: Arc<Health>,
+}
+
+/// A gate that is open for ever.
+pub fn open_gate() -> watch::Receiver<bool> {
+    watch::Sender::new(true).subscribe()
 }
 
 /// Where a stage hands over to.
@@ -81,6 +88,10 @@ pub trait Step: Send + Sync {
 #[async_trait]
 impl<S: Stage> Step for Work<S> {
     async fn take(&self, delivery: &Delivery, mut message: Message) -> Result<(), PortError> {
+        if !*self.gate.borrow() {
+            // Whoever closed it and has ended since closes it no more.
+            let _ = self.gate.clone().wait_for(|is_open| *is_open).await;
+        }
         // Never closed, so there is always a turn in the end.
         let _turn = self.turns.acquire().await;
         match self.attempt(&mut message).await {
@@ -237,7 +248,10 @@ impl<S: Stage> Work<S> {
             Err(PortError::TooLarge(error)) => {
                 self.flag(self.failed(facts, Failure::new(Reason::BodyTooLarge, error))).await
             }
-            handed_over => handed_over,
+            handed_over => {
+                self.metrics.handed_over.add(1);
+                handed_over
+            }
         }
     }
 

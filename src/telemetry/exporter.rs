@@ -49,6 +49,7 @@ const STAGE_COUNTS: &[Declared<Metrics>] = &[
     ("facemill.urls.detected", "{url}", "URLs whose row was written as detected", |counts| &counts.detected),
     ("facemill.urls.failed", "{url}", "URLs whose row was written as failed", |counts| &counts.failed),
     ("facemill.urls.skipped", "{url}", "URLs that had a row already", |counts| &counts.skipped),
+    ("facemill.handed.over", "{record}", "Records that the next topic has taken", |counts| &counts.handed_over),
     ("facemill.urls.postponed", "{url}", "URLs put off to a retry topic", |counts| &counts.postponed),
     ("facemill.dead.letters", "{record}", "Records set aside for a person", |counts| &counts.dead_letters),
     ("facemill.faces", "{face}", "Faces in the rows written", |counts| &counts.faces),

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub failed: Counter,
     /// URLs that had a row already, so that no work was done.
     pub skipped: Counter,
+    /// Records that the next topic has taken.
+    pub handed_over: Counter,
     /// Faces in the rows written.
     pub faces: Counter,
     /// Bytes of fetched bodies.

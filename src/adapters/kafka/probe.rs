@@ -12,9 +12,13 @@ use super::{
     options::{KafkaOptions, client_config},
 };
 
-/// Looks at what a consumer may do, without being one: it joins no group, reads no record and stores no position.
+/// Looks at how far a consumer group is in a topic, without being a member: it joins nothing, reads no record and
+/// stores no position.
 pub struct Probe {
+    consumer: BaseConsumer,
     options: KafkaOptions,
+    group: String,
+    topic: String,
     timeout: Duration,
 }
 
@@ -29,20 +33,25 @@ pub struct Progress {
 
 impl Probe {
     /// `timeout` bounds each request.
-    pub fn new(options: &KafkaOptions, timeout: Duration) -> Self {
-        Probe { options: options.clone(), timeout }
+    ///
+    /// # Errors
+    /// When the configuration is wrong.
+    pub fn new(options: &KafkaOptions, group: &str, topic: &str, timeout: Duration) -> Result<Self, KafkaError> {
+        let mut config = client_config(options, &[("statistics.interval.ms", "0")]);
+        config.set("group.id", group).set("enable.auto.commit", "false");
+        let consumer = config.create().map_err(|error| config_error(&error))?;
+        let (group, topic) = (group.to_owned(), topic.to_owned());
+        Ok(Probe { consumer, options: options.clone(), group, topic, timeout })
     }
 
     /// Where the group is in the topic: to know it takes the same rights as to read it. Blocks.
     ///
     /// # Errors
     /// When the topic or the group is not for us, not there, or no broker answers.
-    pub fn progress(&self, group: &str, topic: &str) -> Result<Progress, KafkaError> {
-        let mut config = client_config(&self.options, &[("statistics.interval.ms", "0")]);
-        config.set("group.id", group).set("enable.auto.commit", "false");
-        let consumer: BaseConsumer = config.create().map_err(|error| config_error(&error))?;
+    pub fn progress(&self) -> Result<Progress, KafkaError> {
+        let Probe { consumer, topic, .. } = self;
         check_topic(consumer.client(), &self.options, topic, self.timeout)?;
-        let failed = |error: Native| self.failed(topic, group, &error);
+        let failed = |error: Native| self.failed(&error);
         let metadata = consumer.fetch_metadata(Some(topic), self.timeout).map_err(failed)?;
         let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());
         let mut list = TopicPartitionList::new();
@@ -57,11 +66,12 @@ impl Probe {
         Ok(Progress { partitions, lag })
     }
 
-    fn failed(&self, topic: &str, group: &str, error: &Native) -> KafkaError {
+    fn failed(&self, error: &Native) -> KafkaError {
         match error.rdkafka_error_code() {
-            Some(code) if is_denied(code) => {
-                KafkaError::Denied { topic: format!("{topic}' to the group '{group}"), cause: code.to_string() }
-            }
+            Some(code) if is_denied(code) => KafkaError::Denied {
+                topic: format!("{}' to the group '{}", self.topic, self.group),
+                cause: code.to_string(),
+            },
             _ => KafkaError::Unreachable {
                 brokers: self.options.get("bootstrap.servers").unwrap_or_default().to_owned(),
                 cause: error.to_string(),
