@@ -1,12 +1,13 @@
 //! Connecting, and what is checked before anything else is done.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use scylla::{
     client::{execution_profile::ExecutionProfile, session::Session, session_builder::SessionBuilder},
     policies::{load_balancing::DefaultPolicy, retry::FallthroughRetryPolicy},
     statement::Consistency,
 };
+use tokio::time::timeout;
 
 use super::{
     ConnectError, ScyllaOptions,
@@ -14,6 +15,9 @@ use super::{
     statements::{applied, keyspaces, table_exists},
     tls,
 };
+
+/// How long connecting may take in all: the driver waits for ever for a node that accepts and says nothing.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Connects and checks that the configured data centre exists. No keyspace is needed for this.
 pub(super) async fn connect(options: &ScyllaOptions) -> Result<Session, ConnectError> {
@@ -43,9 +47,15 @@ pub(super) async fn connect(options: &ScyllaOptions) -> Result<Session, ConnectE
         builder = builder.tls_context(Some(tls::config(options)?));
     }
     let username = options.login.as_ref().map(|login| login.username.as_str());
-    let session = Box::pin(builder.build())
-        .await
-        .map_err(|error| ConnectError::new(&options.contact_points, username, &error))?;
+    let session = match timeout(CONNECT_TIMEOUT, Box::pin(builder.build())).await {
+        Ok(session) => session.map_err(|error| ConnectError::new(&options.contact_points, username, &error))?,
+        Err(_) => {
+            return Err(ConnectError::Unreachable {
+                contact_points: options.contact_points.join(", "),
+                cause: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+            });
+        }
+    };
     if let Some(wanted) = &options.datacenter {
         let known = datacenters(&session);
         if !known.contains(wanted) {
@@ -112,8 +122,6 @@ fn consistency(name: &str) -> Result<Consistency, ConnectError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
@@ -180,6 +188,27 @@ mod tests {
         }
     }
 
+    fn options(address: &str) -> ScyllaOptions {
+        ScyllaOptions {
+            contact_points: vec![address.to_owned()],
+            keyspace: "k".to_owned(),
+            datacenter: None,
+            consistency: "ONE".to_owned(),
+            request_timeout: Duration::from_secs(5),
+            login: None,
+            tls: None,
+            job_buckets: JobBuckets::default(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_accepts_and_says_nothing_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let error = timeout(Duration::from_secs(60), connect(&options(&address))).await.unwrap().unwrap_err();
+        assert!(matches!(&error, ConnectError::Unreachable { .. }) && error.to_string().contains(&address), "{error}");
+    }
+
     #[tokio::test]
     async fn a_refused_login_is_named_without_the_password() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -191,16 +220,7 @@ mod tests {
         });
         let folder = tempfile::tempdir().unwrap();
         let password_file = folder.path().join("password");
-        let mut options = ScyllaOptions {
-            contact_points: vec![address.clone()],
-            keyspace: "k".to_owned(),
-            datacenter: None,
-            consistency: "ONE".to_owned(),
-            request_timeout: Duration::from_secs(5),
-            login: None,
-            tls: None,
-            job_buckets: JobBuckets::default(),
-        };
+        let mut options = options(&address);
         let without = connect(&options).await.unwrap_err();
         assert!(matches!(&without, ConnectError::Login { username: None, .. }), "{without:?}");
 
