@@ -150,7 +150,7 @@ fn message(picture: bool, all: bool) -> Message {
         frame_format: FrameFormat::Jpeg,
     });
     if all {
-        facts.traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned());
+        facts.traceparent = Some("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01".to_owned());
         facts.timings.set(StageName::Fetch, Duration::from_micros(9));
         if picture {
             facts.timings.set(StageName::Preprocess, Duration::from_micros(9));
