@@ -57,7 +57,10 @@ import json, sys
 for row in sorted(map(json.loads, sys.stdin), key=lambda row: row["url"]):
     found = len(row["faces"]) if row["status"] == "detected" else "-"
     print("{:9} {:>5}  {}  {}".format(row["status"], found, row["url"], row.get("reason", "")))'
-shown kafka-consumer-groups --bootstrap-server "$KAFKA_BROKERS" --describe --group facemill.detect
+printf '\n$ kafka-consumer-groups --bootstrap-server %s --describe --group facemill.detect\n' "$KAFKA_BROKERS"
+# Partitions that had no record yet have no position.
+kafka-consumer-groups --bootstrap-server "$KAFKA_BROKERS" --describe --group facemill.detect | awk '$4 != "-"' |
+    cut -c1-100
 
 echo
 echo 'Ending the stages with SIGTERM'
