@@ -13,6 +13,7 @@ facemill=$programs/facemill
 rm -rf "$out"
 mkdir -p "$out"
 
+# shellcheck disable=SC2329 # the trap calls it
 finish() {
     kill "${stages:-}" "${server:-}" 2>/dev/null || true
     wait "${stages:-}" "${server:-}" 2>/dev/null || true

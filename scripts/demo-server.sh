@@ -1,5 +1,7 @@
-# Sourced by the demos: starts the web server of the demo, which writes the list of its URLs to "$1".
-# Sets base, its address, and server, its process.
+# shellcheck shell=bash
+# Sourced by the demos: starts the web server among "$programs", which writes the list of its URLs to "$1".
+# Sets base, its address, server, its process, and settings, which both demos need.
+# shellcheck disable=SC2034,SC2154
 
 # The server ends by itself when its stdin closes: whatever happens to the demo, none is left behind.
 coproc SERVER { exec "$programs/demo-server" --list "$1"; }
