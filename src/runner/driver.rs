@@ -306,6 +306,23 @@ mod tests {
     use crate::domain::{Message, Timestamp};
 
     #[tokio::test]
+    async fn a_partition_that_is_wanted_back_begins_nothing_more() {
+        let (runner, _events) = Shared::default().runner();
+        let mut driver = runner.into_driver();
+        let delivery = |offset| {
+            let record = Message::submission("http://a.example/", "job", Timestamp::now());
+            Event::Delivery(Delivery { partition: 0, offset, generation: 1, appended_at: None, record })
+        };
+        driver.handle(Event::Assigned(0, 1));
+        driver.handle(delivery(5));
+        let (drained, _answer) = oneshot::channel();
+        driver.handle(Event::Revoked { partitions: vec![0], drained });
+        driver.handle(delivery(6));
+        driver.balance(0);
+        assert!(driver.tasks.is_empty(), "what had not begun is the next owner's");
+    }
+
+    #[tokio::test]
     async fn a_completion_under_an_assignment_that_is_over_moves_nothing() {
         let (runner, _events) = Shared::default().runner();
         let mut driver = runner.into_driver();

@@ -459,6 +459,27 @@ fn run(gaps: &[Offset], steps: Vec<Step>) {
     });
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_partition_is_given_back_when_its_work_is_done_and_committed_and_not_before() {
+    let shared = Shared::default();
+    for partition in 0..PARTITIONS {
+        shared.world().log.insert(partition, vec![(7, format!("http://a.example/{partition}"))]);
+    }
+    let process = Process::start(&shared);
+    let delivery = shared.world().delivery(0).unwrap();
+    process.send(delivery);
+    sleep(Duration::from_millis(1)).await;
+    let (drained, mut answer) = oneshot::channel();
+    process.send(Event::Revoked { partitions: vec![0], drained });
+    sleep(DRAIN / 2).await;
+    assert!(answer.try_recv().is_err(), "its work is under way and has time");
+    shared.world().answer_all(Answer::Detect, |_, _| true);
+    sleep(Duration::from_millis(1)).await;
+    answer.try_recv().expect("nothing is under way any more");
+    assert_eq!(shared.world().committed.get(&0), Some(&8));
+    process.crash(&shared).await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 

@@ -258,6 +258,21 @@ impl Source for KafkaSource {
     }
 }
 
+/// Commits what is stored. While the members of the group get their new assignment, the coordinator takes no commits
+/// for a moment.
+fn commit(consumer: &BaseConsumer<GroupContext>) -> Result<(), Native> {
+    let give_up = Instant::now() + COMMIT_TIMEOUT / 2;
+    loop {
+        let committed = consumer.commit_consumer_state(CommitMode::Sync);
+        match committed.as_ref().err().and_then(Native::rdkafka_error_code) {
+            // Nothing was stored since the last commit.
+            Some(RDKafkaErrorCode::NoOffset) => return Ok(()),
+            Some(RDKafkaErrorCode::RebalanceInProgress) if Instant::now() < give_up => thread::sleep(POLL),
+            _ => return committed,
+        }
+    }
+}
+
 /// The group's committed offsets.
 pub struct KafkaPositions {
     consumer: Arc<BaseConsumer<GroupContext>>,
@@ -281,11 +296,7 @@ impl Commit for KafkaPositions {
 
     async fn commit(&self) -> Result<(), PortError> {
         let consumer = Arc::clone(&self.consumer);
-        let commit = tokio::task::spawn_blocking(move || match consumer.commit_consumer_state(CommitMode::Sync) {
-            // Nothing was stored since the last commit.
-            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::NoOffset) => Ok(()),
-            committed => committed,
-        });
+        let commit = tokio::task::spawn_blocking(move || commit(&consumer));
         match tokio::time::timeout(COMMIT_TIMEOUT, commit).await {
             Ok(Ok(committed)) => committed.map_err(|error| port_error("committing positions", &error)),
             Ok(Err(panic)) => Err(PortError::Fatal(panic.to_string())),
