@@ -314,3 +314,7 @@ impl<S: Stage> Work<S> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "work_tests.rs"]
+mod tests;
