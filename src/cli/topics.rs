@@ -117,6 +117,9 @@ enum ApiVersion {
     V1,
 }
 
+/// How long a topic may be shown without its configuration.
+const HALF_MADE: Duration = Duration::from_secs(3);
+
 /// Why the topics are not as declared.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TopicsError {
@@ -147,14 +150,14 @@ fn with_runtime(work: impl Future<Output = Result<ExitCode, CliError>>) -> Resul
 }
 
 async fn diff(args: &DiffArgs) -> Result<ExitCode, CliError> {
-    let plan = Brokers::connect(&args.brokers)?.plan().await?;
+    let plan = Brokers::connect(&args.brokers)?.first_plan().await?;
     show(&plan)?;
     Ok(if args.exit_code && !plan.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn apply(args: &ApplyArgs) -> Result<ExitCode, CliError> {
     let brokers = Brokers::connect(&args.brokers)?;
-    let plan = brokers.plan().await?;
+    let plan = brokers.first_plan().await?;
     show(&plan)?;
     if !args.yes {
         if plan.has_changes() {
@@ -223,6 +226,20 @@ impl Brokers {
             allow_repartition: args.allow_repartition,
             timeout: args.timeout,
         })
+    }
+
+    /// The plan, before anything is done. A broker may show a topic that somebody makes at this moment before it has
+    /// its configuration; where a right is missing, that stays so.
+    async fn first_plan(&self) -> Result<Plan, TopicsError> {
+        let started = Instant::now();
+        loop {
+            match self.plan().await {
+                Err(TopicsError::Admin(AdminError::HiddenConfig(_))) if started.elapsed() < HALF_MADE => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                planned => return planned,
+            }
+        }
     }
 
     async fn plan(&self) -> Result<Plan, TopicsError> {

@@ -31,8 +31,9 @@ impl Cluster {
         output.stdout
     }
 
-    /// The lag of a group by partition, as `kafka-consumer-groups --describe` shows it; none before its first commit.
-    pub fn lags(&self, groups: &[&str]) -> BTreeMap<(String, i32), Option<u64>> {
+    /// The lag of a group by partition, as `kafka-consumer-groups --describe` shows it; the whole log before its first
+    /// commit.
+    pub fn lags(&self, groups: &[&str]) -> BTreeMap<(String, i32), u64> {
         let groups: Vec<String> = groups.iter().map(|group| format!("--group {}{group}", self.prefix)).collect();
         let output = self.kafka("consumer-groups", &format!("--describe {}", groups.join(" ")), b"");
         let output = String::from_utf8(output).unwrap();
@@ -41,7 +42,8 @@ impl Cluster {
             // GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG ...
             let words: Vec<&str> = line.split_whitespace().collect();
             if words.first().is_some_and(|group| group.starts_with(&self.prefix)) {
-                lags.insert((words[1].to_owned(), words[2].parse().unwrap()), words[5].parse().ok());
+                let lag = if words[5] == "-" { words[4] } else { words[5] };
+                lags.insert((words[1].to_owned(), words[2].parse().unwrap()), lag.parse().unwrap());
             }
         }
         lags
