@@ -53,6 +53,8 @@ struct World {
     /// How often the stage was called for a URL that had a row already.
     redone: usize,
     infrastructure_down: bool,
+    most_calls: usize,
+    most_calls_of_lane: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +120,12 @@ impl Stage for Shared {
             world.redone += usize::from(world.rows.contains_key(&id));
             world.calls.push((id, answer));
             world.calls.retain(|(_, call)| !call.is_closed());
-            assert!(world.calls.len() <= TURNS, "more calls at once than turns");
+            // Not asserted here: the runner takes a panic of the stage for an outcome.
+            world.most_calls = world.most_calls.max(world.calls.len());
+            let of_lane =
+                |partition: &Partition| world.calls.iter().filter(|(id, _)| world.is_in(*partition, id)).count();
+            let most = (0..PARTITIONS).map(|partition| of_lane(&partition)).max().unwrap_or(0);
+            world.most_calls_of_lane = world.most_calls_of_lane.max(most);
         }
         match asked.await.unwrap() {
             Answer::HandOver => Ok(Effect::HandOver(Box::new(message.clone()))),
@@ -456,6 +463,8 @@ fn run(gaps: &[Offset], steps: Vec<Step>) {
         }
         assert!(!world.rows.contains_key(&ImageId::of("http://stale.example/")), "a stale record was worked on");
         assert_eq!(world.redone, 0, "a URL with a row was worked on again");
+        assert!(world.most_calls <= TURNS, "more calls at once than turns");
+        assert!(world.most_calls_of_lane <= LIMITS.running, "more calls of a partition at once than may run");
     });
 }
 
