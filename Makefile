@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test it check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka
+.PHONY: help demo test it check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -58,6 +58,9 @@ build: first-build ## Build the program: target/debug/facemill
 
 bench: assets ## Measure speed and memory (builds with optimisation)
 	@benches/run.sh
+
+bench-kafka: stack-jars assets ## Measure it on Kafka and Cassandra, started here
+	@benches/cluster.sh
 
 doc: need ## Build the API's documentation: target/doc/facemill/index.html
 	@cargo doc --workspace --no-deps

@@ -138,13 +138,14 @@ impl<S: Stage, I: Source> Driver<S, I> {
                     }
                 }
                 () = stop.cancelled(), if self.deadline.is_none() => self.stop_intake(),
-                event = self.source.next(), if !self.ended => {
-                    let event = event.map_err(port_error::<S>)?;
-                    self.handle(event);
-                }
                 _ = tick.tick() => {
                     self.touched.extend(self.lanes.keys());
                     self.work.health.beat(&self.work.topic);
+                }
+                // Last: a source that always has something would let nothing below it have its turn.
+                event = self.source.next(), if !self.ended => {
+                    let event = event.map_err(port_error::<S>)?;
+                    self.handle(event);
                 }
             }
             while let Some(partition) = self.touched.pop_first() {

@@ -1,0 +1,170 @@
+"""Measures `facemill run` on a real broker and database, and the runner alone. Started by cluster.sh."""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from measure import LIBRARY, MODEL, Bench, free_port, verdict, web_server
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PARTITIONS = 12
+
+
+class Servers:
+    """The broker and the database of the stack, whose processor time is read beside facemill's."""
+
+    def __init__(self):
+        self.brokers = os.environ["KAFKA_BROKERS"]
+        pids = {"broker": "KAFKA_1_PID_FILE", "database": "CASSANDRA_PID_FILE"}
+        self.pids = {name: int(Path(os.environ[variable]).read_text()) for name, variable in pids.items()}
+        self.settings = {
+            "FACEMILL__KAFKA__BROKERS": self.brokers,
+            "FACEMILL__CQL__CONTACT_POINTS": json.dumps([os.environ["CQL_CONTACT_POINT"]]),
+            "FACEMILL__DETECT__RUNTIME_LIBRARY": LIBRARY,
+            "FACEMILL__DETECT__MODEL": MODEL,
+        }
+
+    def cpu(self):
+        """Seconds of user and system time of each so far."""
+        seconds = {}
+        for name, pid in self.pids.items():
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            seconds[name] = (int(fields[11]) + int(fields[12])) / TICKS
+        return seconds
+
+    def tool(self, name, *words, stdin=None):
+        command = [f"scripts/kafka/{name}", "--bootstrap-server", self.brokers, *words]
+        subprocess.run(command, stdin=stdin, stdout=subprocess.DEVNULL, check=True)
+
+
+class ClusterBench:
+    def __init__(self, args, servers):
+        self.args, self.servers = args, servers
+        self.local = Bench(argparse.Namespace(out=args.out, facemill=args.facemill, options="", kernels="", urls=args.urls))
+
+    def run_once(self, base, number):
+        """One run of all three stages over topics and tables of its own; microseconds a URL."""
+        args, count = self.args, self.args.urls
+        port = free_port()
+        environment = os.environ | self.servers.settings | {
+            "FACEMILL__KAFKA__TOPIC_PREFIX": f"bench{number}.",
+            "FACEMILL__KAFKA__GROUP_PREFIX": f"bench{number}.",
+            "FACEMILL__CQL__KEYSPACE": f"bench{number}",
+            "FACEMILL__HTTP__LISTEN": f"127.0.0.1:{port}",
+            "FACEMILL__FETCH__HOST_CONCURRENCY": "64",
+        }
+        prepare = ["schema apply --yes --create-keyspace --replication-factor 1",
+                   f"topics apply --yes --partitions {PARTITIONS} --replicas 1"]  # fmt: skip
+        for words in prepare:
+            subprocess.run([args.facemill, *words.split()], env=environment, stdout=subprocess.DEVNULL, check=True)
+        with open(self.local.url_list(base, count)) as urls:
+            self.servers.tool("kafka-console-producer", "--topic", f"bench{number}.urls", stdin=urls)
+        before = self.servers.cpu()
+        started = time.monotonic()
+        with open(self.local.out / "cluster.log", "w") as log:
+            child = subprocess.Popen(
+                [args.facemill, "run", "--stage", "fetch,preprocess,detect", "--allow-network", "127.0.0.0/8"],
+                env=environment, stdout=log, stderr=log,
+            )  # fmt: skip
+        most = 0
+        while (detected := self.detected(port)) < count:
+            if child.poll() is not None or time.monotonic() - started > 600:
+                sys.exit(f"cluster.py: {detected} of {count} after {time.monotonic() - started:.0f} s; see {log.name}")
+            most = max(most, resident_mib(child.pid))
+            time.sleep(0.2)
+        took = time.monotonic() - started
+        child.send_signal(signal.SIGTERM)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode != 0:
+            sys.exit(f"cluster.py: exit code {child.returncode}; see {log.name}")
+        after = self.servers.cpu()
+        each = 1e6 / count
+        return {"facemill": (usage.ru_utime + usage.ru_stime) * each, "url_per_s": count / took, "mib": most} | {
+            name: (after[name] - before[name]) * each for name in before
+        }
+
+    @staticmethod
+    def detected(port):
+        try:
+            text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+        except OSError:
+            return 0
+        return sum(int(float(count)) for count in re.findall(r"^facemill_urls_detected_total\S* (\S+)$", text, re.M))
+
+    def kafka(self, base):
+        print(f"CPU per URL over Kafka and Cassandra: {self.args.urls} URLs, three stages in one process")
+        print("round   local   run   ratio   broker  database  URL/s   MiB")
+        ratios, before = [], self.local_us(base)
+        for number in range(1, self.args.rounds + 1):
+            run = self.run_once(base, number)
+            after = self.local_us(base)
+            local = statistics.mean([before, after])
+            before = after
+            ratios.append(run["facemill"] / local)
+            print(f"{number:<5}{local:8.0f}{run['facemill']:8.0f}{ratios[-1]:7.2f}{run['broker']:9.0f}"
+                  f"{run['database']:9.0f}{run['url_per_s']:7.0f}{run['mib']:7.0f}", flush=True)  # fmt: skip
+        ratio = statistics.median(ratios)
+        verdict(ratio <= 1.6, f"CPU per URL is {ratio:.2f} × that of facemill local ({min(ratios):.2f} to {max(ratios):.2f}); goal 1.60")
+
+    def local_us(self, base):
+        run = self.local.local(base)
+        return run["user_us"] + run["system_us"]
+
+    def runner(self):
+        print("The runner alone: 1 KB records, a stage that does nothing, one thread for the runner")
+        costs = {}
+        for partitions in (1, 12, 96):
+            rounds = []
+            for number in range(self.args.rounds):
+                topic = f"runner{partitions}-{number}-{os.getpid()}"
+                words = ["--create", "--topic", topic, "--partitions", str(partitions), "--replication-factor", "1"]
+                self.servers.tool("kafka-topics", *words)
+                command = [*shlex.split(self.args.runner), self.servers.brokers, topic, str(self.args.records)]
+                rounds.append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
+            costs[partitions] = min(round["cpu_us"] for round in rounds)
+            shown = ", ".join(f"{round['cpu_us']:.1f}" for round in rounds)
+            clock = min(round["clock_us"] for round in rounds)
+            print(f"  {partitions:3} partitions: {shown} µs of CPU a record, {1e6 / clock:,.0f} records/s", flush=True)
+        worst = max(costs.values())
+        verdict(worst <= 10, f"{1e6 / worst:,.0f} records a second and core; goal 100,000")
+        verdict(worst <= 1.2 * min(costs.values()), f"{worst / min(costs.values()):.2f} × from the cheapest number of partitions to the dearest; goal flat (1.2)")
+
+
+def resident_mib(pid):
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--facemill", required=True, help="the program to measure")
+    parser.add_argument("--runner", required=True, help="the command of the runner's benchmark")
+    parser.add_argument("--out", required=True, help="folder with pictures/, for everything that is written")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--urls", type=int, default=5000)
+    parser.add_argument("--records", type=int, default=300_000)
+    parser.add_argument("parts", nargs="*", help="kafka, runner; both if none is named")
+    args = parser.parse_args()
+    parts = args.parts or ["kafka", "runner"]
+    if wrong := set(parts) - {"kafka", "runner"}:
+        parser.error(f"no such part: {', '.join(sorted(wrong))}")
+    bench = ClusterBench(args, Servers())
+    if "runner" in parts:
+        bench.runner()
+    if "kafka" in parts:
+        with web_server(bench.local.out, bench.local.pictures) as base:
+            bench.kafka(base)
+
+
+if __name__ == "__main__":
+    main()
