@@ -51,6 +51,8 @@ Examples:
   facemill summary --job june                       how it went
   facemill export --status detected > faces.jsonl   what was found
   sqlite3 facemill.db 'SELECT * FROM faces'         the same, by SQL
+  facemill check                                    is everything there for Kafka and ScyllaDB?
+  facemill run --stage fetch                        a member of the consumer group that fetches
 
 Exit codes:
   0    every URL has its outcome (a 404 is an outcome)
