@@ -36,7 +36,7 @@ export FACEMILL__KAFKA__DEFAULT_JOB=demo FACEMILL__HTTP__LISTEN='' FACEMILL__RET
 # shellcheck source=scripts/demo-server.sh
 . scripts/demo-server.sh "$out/urls.txt"
 
-shown "$facemill" check || true
+shown "$facemill" check --partitions 12 --replicas 1
 run=("$facemill" run --stage 'fetch,preprocess,detect' "${settings[@]}")
 printf '\n$ %s &\n' "${run[*]}"
 "${run[@]}" >"$out/facemill.log" 2>&1 &

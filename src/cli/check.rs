@@ -17,6 +17,7 @@ use crate::{
     app::{self, Topics},
     config::Settings,
     domain::StageName,
+    topics::Scale,
 };
 
 /// Check that everything is there for `facemill run`: one line each, and what to do about what is not
@@ -30,6 +31,12 @@ pub(super) struct CheckArgs {
     /// Which stages are to run, with commas between them
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [StageArg::Fetch, StageArg::Preprocess, StageArg::Detect])]
     stage: Vec<StageArg>,
+    /// Partitions that every topic is meant to have, whatever its file says
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=100_000))]
+    partitions: Option<i32>,
+    /// Replicas that every topic is meant to have
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=32_767))]
+    replicas: Option<i32>,
     /// How to print what was found
     #[arg(short, long, value_enum, default_value_t = CheckOutput::Text)]
     output: CheckOutput,
@@ -58,7 +65,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
 
     let mut findings = vec![Finding::ok("configuration", "every key and value is known")];
-    let cluster = runtime.block_on(topics::findings(&settings, &kafka, args.timeout));
+    let scale = Scale { partitions: args.partitions, replicas: args.replicas };
+    let cluster = runtime.block_on(topics::findings(&settings, &kafka, scale, args.timeout));
     let is_reached = cluster.iter().all(|finding| finding.name != "brokers" || finding.state != State::Failed);
     findings.extend(cluster);
     if is_reached {

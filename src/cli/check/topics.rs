@@ -6,7 +6,7 @@ use super::finding::Finding;
 use crate::{
     adapters::kafka::{KafkaOptions, admin::Admin},
     config::{KafkaSettings, Settings},
-    topics::{Cluster, Topic, embedded, plan},
+    topics::{Cluster, Scale, Topic, embedded, plan},
 };
 
 /// Time that the pictures between two stages must be kept for at least, at the expected rate: an operator has that
@@ -23,9 +23,15 @@ const RATE_OF_A_PARTITION: f64 = 100.0;
 /// A frame is smaller than the picture that it is made of.
 const FRAME_SHARE: f64 = 0.6;
 
-pub(super) async fn findings(settings: &Settings, kafka: &KafkaOptions, timeout: Duration) -> Vec<Finding> {
+pub(super) async fn findings(
+    settings: &Settings,
+    kafka: &KafkaOptions,
+    scale: Scale,
+    timeout: Duration,
+) -> Vec<Finding> {
+    let used = |topic: &Topic| is_used(topic, settings);
     let topics: Vec<Topic> = match embedded() {
-        Ok(topics) => topics.into_iter().filter(|topic| is_used(topic, settings)).collect(),
+        Ok(topics) => topics.into_iter().filter(used).map(|topic| scale.apply(topic)).collect(),
         Err(error) => return vec![Finding::failed("topics", error)],
     };
     let prefix = &settings.kafka.topic_prefix;
