@@ -151,6 +151,7 @@ fn message(picture: bool, all: bool) -> Message {
     });
     if all {
         facts.traceparent = Some("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01".to_owned());
+        facts.outranks = Some(1_000_002);
         facts.timings.set(StageName::Fetch, Duration::from_micros(9));
         if picture {
             facts.timings.set(StageName::Preprocess, Duration::from_micros(9));
