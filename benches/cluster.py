@@ -51,35 +51,36 @@ class ClusterBench:
         self.args, self.servers = args, servers
         self.local = Bench(argparse.Namespace(out=args.out, facemill=args.facemill, options="", kernels="", urls=args.urls))
 
-    def run_once(self, base, number):
-        """One run of all three stages over topics and tables of its own; microseconds a URL."""
-        args, count = self.args, self.args.urls
+    def prepare(self, name, urls):
+        """Topics and tables of its own, with these URLs waiting; returns the settings and the port of /metrics."""
         port = free_port()
         environment = os.environ | self.servers.settings | {
-            "FACEMILL__KAFKA__TOPIC_PREFIX": f"bench{number}.",
-            "FACEMILL__KAFKA__GROUP_PREFIX": f"bench{number}.",
-            "FACEMILL__CQL__KEYSPACE": f"bench{number}",
+            "FACEMILL__KAFKA__TOPIC_PREFIX": f"{name}.",
+            "FACEMILL__KAFKA__GROUP_PREFIX": f"{name}.",
+            "FACEMILL__CQL__KEYSPACE": name,
             "FACEMILL__HTTP__LISTEN": f"127.0.0.1:{port}",
             "FACEMILL__FETCH__HOST_CONCURRENCY": "64",
         }
-        prepare = ["schema apply --yes --create-keyspace --replication-factor 1",
-                   f"topics apply --yes --partitions {PARTITIONS} --replicas 1"]  # fmt: skip
-        for words in prepare:
-            subprocess.run([args.facemill, *words.split()], env=environment, stdout=subprocess.DEVNULL, check=True)
-        with open(self.local.url_list(base, count)) as urls:
-            self.servers.tool("kafka-console-producer", "--topic", f"bench{number}.urls", stdin=urls)
-        before = self.servers.cpu()
-        started = time.monotonic()
+        words = ["schema apply --yes --create-keyspace --replication-factor 1",
+                 f"topics apply --yes --partitions {PARTITIONS} --replicas 1"]  # fmt: skip
+        for command in words:
+            subprocess.run([self.args.facemill, *command.split()], env=environment, stdout=subprocess.DEVNULL, check=True)
+        with open(urls) as lines:
+            self.servers.tool("kafka-console-producer", "--topic", f"{name}.urls", stdin=lines)
+        return environment, port
+
+    def run(self, stages, name, urls, count, metric):
+        """Runs these stages until the metric says `count`; microseconds a URL, and memory on the way."""
+        environment, port = self.prepare(name, urls)
+        before, started = self.servers.cpu(), time.monotonic()
+        command = [self.args.facemill, "run", "--stage", stages, "--allow-network", "127.0.0.0/8"]
         with open(self.local.out / "cluster.log", "w") as log:
-            child = subprocess.Popen(
-                [args.facemill, "run", "--stage", "fetch,preprocess,detect", "--allow-network", "127.0.0.0/8"],
-                env=environment, stdout=log, stderr=log,
-            )  # fmt: skip
-        most = 0
-        while (detected := self.detected(port)) < count:
-            if child.poll() is not None or time.monotonic() - started > 600:
-                sys.exit(f"cluster.py: {detected} of {count} after {time.monotonic() - started:.0f} s; see {log.name}")
-            most = max(most, resident_mib(child.pid))
+            child = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        samples = []
+        while (done := counted(port, metric)) < count:
+            if child.poll() is not None or time.monotonic() - started > 900:
+                sys.exit(f"cluster.py: {done} of {count} after {time.monotonic() - started:.0f} s; see {log.name}")
+            samples.append((done, resident_mib(child.pid)))
             time.sleep(0.2)
         took = time.monotonic() - started
         child.send_signal(signal.SIGTERM)
@@ -87,19 +88,30 @@ class ClusterBench:
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode != 0:
             sys.exit(f"cluster.py: exit code {child.returncode}; see {log.name}")
-        after = self.servers.cpu()
-        each = 1e6 / count
-        return {"facemill": (usage.ru_utime + usage.ru_stime) * each, "url_per_s": count / took, "mib": most} | {
-            name: (after[name] - before[name]) * each for name in before
-        }
+        each, after = 1e6 / count, self.servers.cpu()
+        result = {"facemill": (usage.ru_utime + usage.ru_stime) * each, "url_per_s": count / took, "samples": samples}
+        return result | {name: (after[name] - before[name]) * each for name in before}
 
-    @staticmethod
-    def detected(port):
-        try:
-            text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
-        except OSError:
-            return 0
-        return sum(int(float(count)) for count in re.findall(r"^facemill_urls_detected_total\S* (\S+)$", text, re.M))
+    def run_once(self, base, number):
+        """One run of all three stages; microseconds a URL."""
+        count = self.args.urls
+        urls = self.local.url_list(base, count)
+        run = self.run("fetch,preprocess,detect", f"bench{number}", urls, count, "facemill_urls_detected_total")
+        return run | {"mib": max(mib for _, mib in run["samples"])}
+
+    def backlog(self, base):
+        count = self.args.backlog
+        print(f"Memory of fetch before a backlog of {count:,} URLs, each of which ends as a 404")
+        urls = self.local.out / "backlog.txt"
+        urls.write_text("".join(f"{base}/missing?{n}\n" for n in range(count)))
+        run = self.run("fetch", "backlog", urls, count, "facemill_urls_failed_total")
+        steady = [(done, mib) for done, mib in run["samples"] if done >= count // 100]
+        tenth = max(len(steady) // 10, 1)
+        mean = lambda part: statistics.mean(mib for _, mib in part)
+        first, last = mean(steady[:tenth]), mean(steady[-tenth:])
+        most = max(mib for _, mib in steady)
+        print(f"  {run['facemill']:.0f} µs of CPU a URL, {run['url_per_s']:.0f} URL/s; at most {most:.0f} MiB resident")
+        verdict(last < first * 1.1, f"{first:.0f} MiB in the first tenth, {last:.0f} in the last; goal flat (under +10 %)")
 
     def kafka(self, base):
         print(f"CPU per URL over Kafka and Cassandra: {self.args.urls} URLs, three stages in one process")
@@ -140,6 +152,15 @@ class ClusterBench:
         verdict(worst <= 1.2 * min(costs.values()), f"{worst / min(costs.values()):.2f} × from the cheapest number of partitions to the dearest; goal flat (1.2)")
 
 
+def counted(port, metric):
+    """The sum of a metric over all its labels; 0 while nobody answers."""
+    try:
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+    except OSError:
+        return 0
+    return sum(int(float(count)) for count in re.findall(rf"^{metric}\S* (\S+)$", text, re.M))
+
+
 def resident_mib(pid):
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -153,17 +174,20 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--urls", type=int, default=5000)
     parser.add_argument("--records", type=int, default=300_000)
-    parser.add_argument("parts", nargs="*", help="kafka, runner; both if none is named")
+    parser.add_argument("--backlog", type=int, default=200_000)
+    parser.add_argument("parts", nargs="*", help="kafka, backlog, runner; all if none is named")
     args = parser.parse_args()
-    parts = args.parts or ["kafka", "runner"]
-    if wrong := set(parts) - {"kafka", "runner"}:
+    parts = args.parts or ["kafka", "backlog", "runner"]
+    if wrong := set(parts) - {"kafka", "backlog", "runner"}:
         parser.error(f"no such part: {', '.join(sorted(wrong))}")
     bench = ClusterBench(args, Servers())
     if "runner" in parts:
         bench.runner()
-    if "kafka" in parts:
-        with web_server(bench.local.out, bench.local.pictures) as base:
+    with web_server(bench.local.out, bench.local.pictures) as base:
+        if "kafka" in parts:
             bench.kafka(base)
+        if "backlog" in parts:
+            bench.backlog(base)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Measures `facemill run` on one broker and Cassandra, and the runner alone: make bench-kafka, or
-# benches/cluster.sh [kafka] [runner]. Starts the servers and stops them.
+# benches/cluster.sh [kafka] [backlog] [runner]. Starts the servers and stops them.
 #
-# ROUNDS=3, URLS=5000 a run, RECORDS=300000, PROFILE=bench. docs/performance.md explains what is measured.
+# ROUNDS=3, URLS=5000 a run, RECORDS=300000, BACKLOG=200000, PROFILE=bench. docs/performance.md explains what is measured.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -12,7 +12,6 @@ profile=${PROFILE:-bench}
 out=$(realpath -m "${CARGO_TARGET_DIR:-target}")/bench
 echo "Building with optimisation (some minutes the first time)"
 cargo bench --quiet --profile "$profile" --bench runner --bench pictures --no-run
-cargo build --quiet --profile "$profile" --bins
 if [ ! -e "$out/pictures/199.jpg" ]; then
     cargo bench --quiet --profile "$profile" --bench pictures -- assets/downloads/photos "$out/pictures" 200
 fi
@@ -27,4 +26,5 @@ set -a
 set +a
 python3 benches/cluster.py --facemill "${CARGO_TARGET_DIR:-target}/release/facemill" --out "$out" \
     --runner "cargo bench --quiet --profile $profile --bench runner --" \
-    --rounds "${ROUNDS:-3}" --urls "${URLS:-5000}" --records "${RECORDS:-300000}" "$@"
+    --rounds "${ROUNDS:-3}" --urls "${URLS:-5000}" --records "${RECORDS:-300000}" \
+    --backlog "${BACKLOG:-200000}" "$@"
