@@ -8,7 +8,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -66,7 +66,7 @@ pub struct WebServer {
 struct Shared {
     site: Site,
     delay: Duration,
-    hits: Mutex<HashMap<String, usize>>,
+    hits: Mutex<HashMap<String, Vec<SystemTime>>>,
 }
 
 impl WebServer {
@@ -104,12 +104,17 @@ impl WebServer {
 
     /// How often this path, with its query, was asked for.
     pub fn hits(&self, path: &str) -> usize {
-        self.shared.hits(|hits| hits.get(path).copied().unwrap_or_default())
+        self.times(path).len()
+    }
+
+    /// When this path, with its query, was asked for.
+    pub fn times(&self, path: &str) -> Vec<SystemTime> {
+        self.shared.hits(|hits| hits.get(path).cloned().unwrap_or_default())
     }
 
     /// How many requests there were in all.
     pub fn total_hits(&self) -> usize {
-        self.shared.hits(|hits| hits.values().sum())
+        self.shared.hits(|hits| hits.values().map(Vec::len).sum())
     }
 }
 
@@ -123,16 +128,16 @@ impl Drop for WebServer {
 }
 
 impl Shared {
-    fn hits<T>(&self, with: impl FnOnce(&mut HashMap<String, usize>) -> T) -> T {
+    fn hits<T>(&self, with: impl FnOnce(&mut HashMap<String, Vec<SystemTime>>) -> T) -> T {
         with(&mut self.hits.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Counts one request and gives the number of those before it.
     fn count(&self, target: &str) -> usize {
         self.hits(|hits| {
-            let count = hits.entry(target.to_owned()).or_default();
-            *count += 1;
-            *count - 1
+            let times = hits.entry(target.to_owned()).or_default();
+            times.push(SystemTime::now());
+            times.len() - 1
         })
     }
 }

@@ -28,8 +28,15 @@ use crate::{
     telemetry::{Health, KafkaMetrics},
 };
 
-/// Events on their way to the runner. They add to its lanes, so there are few.
-const EVENTS: usize = 64;
+/// Batches of events on their way to the runner. They add to its lanes, so there are few.
+const BATCHES: usize = 4;
+
+/// Records that are handed over together if they are there already: waking the runner for each would cost more than
+/// all that it does.
+const BATCH: usize = 64;
+
+/// A batch with more bytes than this is not waited for any longer.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// How long one poll waits for something to happen.
 const POLL: Duration = Duration::from_millis(100);
@@ -81,7 +88,7 @@ impl ConsumerGroup {
         config.set("group.id", &self.group);
         config.set("enable.auto.offset.store", "false");
         config.set("enable.auto.commit", "true");
-        let (events, receiver) = mpsc::channel(EVENTS);
+        let (events, receiver) = mpsc::channel(BATCHES);
         let assignment = Arc::<Assignment>::default();
         let context = GroupContext {
             watch: Watch { health, metrics },
@@ -100,7 +107,9 @@ impl ConsumerGroup {
             let stop = Arc::clone(&stop);
             move || poller.run(&stop)
         })?;
-        let source = KafkaSource { events: receiver, consumer: Arc::clone(&consumer), topic: self.topic.clone(), stop };
+        let batch = Vec::new().into_iter();
+        let source =
+            KafkaSource { events: receiver, batch, consumer: Arc::clone(&consumer), topic: self.topic.clone(), stop };
         let positions = KafkaPositions { consumer, assignment, topic: self.topic.clone() };
         Ok((source, positions, Membership(thread)))
     }
@@ -146,33 +155,17 @@ pub(super) fn check_topic<C: rdkafka::ClientContext>(
 struct Poller {
     consumer: Arc<BaseConsumer<GroupContext>>,
     assignment: Arc<Assignment>,
-    events: mpsc::Sender<Result<Event, PortError>>,
+    events: mpsc::Sender<Result<Vec<Event>, PortError>>,
 }
 
 impl Poller {
     fn run(self, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
-            let event = match self.consumer.poll(POLL) {
-                None => continue,
-                Some(Ok(message)) => {
-                    let partition = message.partition();
-                    let generation = self.assignment.lock().get(&partition).copied();
-                    // Of a partition that is not ours any more.
-                    let Some(generation) = generation else { continue };
-                    Ok(Event::Delivery(Delivery {
-                        partition,
-                        offset: message.offset(),
-                        generation,
-                        appended_at: appended_at(&message),
-                        record: record_of(&message),
-                    }))
-                }
-                Some(Err(error)) => match self.judge(&error) {
-                    Some(fatal) => Err(fatal),
-                    None => continue,
-                },
-            };
-            if self.events.blocking_send(event).is_err() {
+            let batch = self.batch();
+            if batch.as_ref().is_ok_and(Vec::is_empty) {
+                continue;
+            }
+            if self.events.blocking_send(batch).is_err() {
                 break;
             }
         }
@@ -186,18 +179,44 @@ impl Poller {
         }
     }
 
+    /// Waits for a record, and takes those that are there behind it.
+    ///
+    /// A rebalance that comes in between is announced before this batch is. Its records then belong to a lane that is
+    /// closed or gone: they are dropped there, and whoever has the partition next gets them again.
+    fn batch(&self) -> Result<Vec<Event>, PortError> {
+        let (mut batch, mut bytes, mut wait) = (Vec::new(), 0, POLL);
+        while batch.len() < BATCH && bytes < BATCH_BYTES {
+            match self.consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    let partition = message.partition();
+                    // Of a partition that is not ours any more, where there is none.
+                    if let Some(generation) = self.assignment.lock().get(&partition).copied() {
+                        let record = record_of(&message);
+                        bytes += record.size();
+                        let (offset, appended_at) = (message.offset(), appended_at(&message));
+                        batch.push(Event::Delivery(Delivery { partition, offset, generation, appended_at, record }));
+                    }
+                }
+                Some(Err(error)) => self.judge(&error)?,
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(batch)
+    }
+
     /// Nearly every error of a consumer passes, and librdkafka goes on trying; these do not.
-    fn judge(&self, error: &Native) -> Option<PortError> {
+    fn judge(&self, error: &Native) -> Result<(), PortError> {
         match error.rdkafka_error_code() {
-            Some(code) if is_denied(code) => Some(PortError::Fatal(format!(
+            Some(code) if is_denied(code) => Err(PortError::Fatal(format!(
                 "Kafka refuses to let us read ({code}): give this user the rights to the topic and the group \
                  (kafka-acls), or mend its password"
             ))),
             _ => match port_error("reading from Kafka", error) {
-                PortError::Fatal(text) => Some(PortError::Fatal(text)),
+                PortError::Fatal(text) => Err(PortError::Fatal(text)),
                 PortError::Unavailable(text) | PortError::TooLarge(text) => {
                     tracing::warn!(error = text, "Kafka");
-                    None
+                    Ok(())
                 }
             },
         }
@@ -218,7 +237,9 @@ impl Membership {
 
 /// The records of the partitions that the group gives us.
 pub struct KafkaSource {
-    events: mpsc::Receiver<Result<Event, PortError>>,
+    events: mpsc::Receiver<Result<Vec<Event>, PortError>>,
+    /// What is left of the last batch.
+    batch: std::vec::IntoIter<Event>,
     consumer: Arc<BaseConsumer<GroupContext>>,
     topic: String,
     stop: Arc<AtomicBool>,
@@ -241,8 +262,14 @@ impl Drop for KafkaSource {
 #[async_trait]
 impl Source for KafkaSource {
     async fn next(&mut self) -> Result<Event, PortError> {
-        let ended = || PortError::Fatal("a fault of facemill's own: the thread that polls Kafka has ended".into());
-        self.events.recv().await.unwrap_or_else(|| Err(ended()))
+        loop {
+            if let Some(event) = self.batch.next() {
+                return Ok(event);
+            }
+            let ended = "a fault of facemill's own: the thread that polls Kafka has ended";
+            let batch = self.events.recv().await.unwrap_or_else(|| Err(PortError::Fatal(ended.into())))?;
+            self.batch = batch.into_iter();
+        }
     }
 
     fn pause(&mut self, partition: Partition) {

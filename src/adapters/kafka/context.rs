@@ -9,6 +9,8 @@ use std::{
 
 use rdkafka::{
     ClientContext, Statistics, TopicPartitionList,
+    client::DefaultClientContext,
+    config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance},
     error::{KafkaError as Native, KafkaResult},
 };
@@ -28,7 +30,18 @@ pub(super) struct Watch {
     pub(super) metrics: Arc<KafkaMetrics>,
 }
 
+/// Consumers and producers get one list of properties: what a client of this kind has no use for is no mistake.
+fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
+    let is_of_other_kind = facility == "CONFWARN" && text.contains("will be ignored by this");
+    let level = if is_of_other_kind { RDKafkaLogLevel::Debug } else { level };
+    DefaultClientContext.log(level, facility, text);
+}
+
 impl ClientContext for Watch {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        log(level, facility, text);
+    }
+
     /// Every five seconds.
     fn stats(&self, statistics: Statistics) {
         let up = statistics.brokers.values().any(|broker| broker.state == "UP");
@@ -84,7 +97,7 @@ pub(super) struct GroupContext {
     pub(super) watch: Watch,
     pub(super) topic: String,
     pub(super) assignment: Arc<Assignment>,
-    pub(super) events: mpsc::Sender<Result<Event, PortError>>,
+    pub(super) events: mpsc::Sender<Result<Vec<Event>, PortError>>,
     /// How long a rebalance waits for the runner to give partitions back. The runner has its own deadline; this
     /// one is for a runner that has ended or hangs.
     pub(super) patience: Duration,
@@ -93,7 +106,7 @@ pub(super) struct GroupContext {
 impl GroupContext {
     fn send(&self, event: Event) {
         // Nobody listens any more when the process ends, and then it does not matter.
-        let _ = self.events.blocking_send(Ok(event));
+        let _ = self.events.blocking_send(Ok(vec![event]));
     }
 
     fn revoke(&self, partitions: Vec<Partition>) {
@@ -121,6 +134,10 @@ impl GroupContext {
 }
 
 impl ClientContext for GroupContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        log(level, facility, text);
+    }
+
     fn stats(&self, statistics: Statistics) {
         self.watch.stats(statistics);
     }
