@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use facemill::domain::{
-    Face, Facts, Failure, Fetched, FrameFormat, Headers, ImageId, MAX_URL_RECORD_BYTES, Message, Model, Picture,
-    Pipeline, Point, Reason, Record, RecordError, ResultRow, StageName, Timestamp,
+    Face, Facts, Failure, Fetched, FrameFormat, Headers, ImageId, MAX_JOB_BYTES, MAX_URL_RECORD_BYTES, Message, Model,
+    Picture, Pipeline, Point, Reason, Record, RecordError, ResultRow, StageName, Timestamp,
 };
 use jsonschema::Validator;
 use proptest::prelude::*;
@@ -183,6 +183,7 @@ fn the_schema_of_urls_is_valid_and_names_the_size_that_the_code_allows() {
     jsonschema::draft202012::meta::validate(&schema).unwrap();
     assert_eq!(MAX_URL_RECORD_BYTES, 65_536);
     assert!(schema["description"].as_str().unwrap().contains("65,536 bytes"));
+    assert_eq!(schema["properties"]["job"]["maxLength"], MAX_JOB_BYTES);
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn examples_of_urls_pass_exactly_where_the_code_takes_them() {
     for (path, example) in invalid {
         assert!(!validator.is_valid(&example), "{path} must not pass");
         let taken = submitted(example.to_string().as_bytes());
-        assert!(matches!(taken, Err(RecordError::Json(_))), "{path}: {taken:?}");
+        assert!(matches!(taken, Err(RecordError::Json(_) | RecordError::LongJob(_))), "{path}: {taken:?}");
     }
 }
 

@@ -1,6 +1,11 @@
 //! `facemill run`: stages as members of consumer groups on Kafka.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::{Semaphore, watch},
@@ -13,7 +18,7 @@ use super::{
     retry_policy, threads,
 };
 use crate::{
-    adapters::kafka::{ConsumerGroup, KafkaOptions, KafkaProducer, Membership},
+    adapters::kafka::{ConsumerGroup, KafkaOptions, KafkaProducer, Membership, admin::Admin, takes_batches},
     config::Settings,
     domain::{FrameFormat, Model, Pipeline, Reason, StageName},
     runner::{
@@ -59,6 +64,21 @@ impl Topics<'_> {
         self.named("dlq")
     }
 
+    /// The topics that a stage writes.
+    pub fn outputs(&self, stage: StageName) -> Vec<String> {
+        let mut outputs = match stage {
+            StageName::Fetch => vec![self.input(StageName::Preprocess)],
+            StageName::Preprocess => vec![self.input(StageName::Detect)],
+            StageName::Detect => Vec::new(),
+        };
+        if stage == StageName::Fetch {
+            outputs.extend(self.later().into_iter().map(|(topic, _)| topic));
+        }
+        outputs.extend(self.results());
+        outputs.push(self.dead_letters());
+        outputs
+    }
+
     /// The consumer group that reads a topic: one for each stage, and one for each topic of waiting URLs.
     pub fn group(&self, stage: StageName, topic: &str) -> String {
         let prefix = &self.0.kafka.group_prefix;
@@ -95,6 +115,7 @@ impl Cluster<'_> {
     /// # Errors
     /// When something is missing at the start, or a stage gave up. Nothing unfinished is ever committed.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
+        self.check_sizes().await?;
         let mut running = Running::new(&self)?;
         running.start(self.stages.clone())?;
         let Running { mut runners, memberships, stages, clients, gate, .. } = running;
@@ -143,6 +164,28 @@ impl Cluster<'_> {
 }
 
 impl Cluster<'_> {
+    /// Refuses topics that would refuse our batches.
+    async fn check_sizes(&self) -> Result<(), AppError> {
+        let outputs: BTreeSet<_> = self.stages.iter().flat_map(|stage| Topics(self.settings).outputs(*stage)).collect();
+        let admin = Admin::connect(&self.kafka, self.settings.kafka.start_timeout);
+        let cluster = match admin {
+            Ok(admin) => admin.cluster(&outputs).await,
+            Err(error) => Err(error),
+        };
+        match cluster {
+            Ok(cluster) => {
+                for (name, topic) in cluster.topics.iter().filter(|(name, _)| outputs.contains(*name)) {
+                    let limit = topic.number("max.message.bytes").and_then(|limit| u64::try_from(limit).ok());
+                    limit.map_or(Ok(()), |limit| takes_batches(&self.kafka, name, limit))?;
+                }
+            }
+            // Brokers that do not answer are waited for by those who need them; a user who may not see what a topic
+            // allows may write to it all the same.
+            Err(error) => tracing::debug!(%error, "what the topics allow is not known"),
+        }
+        Ok(())
+    }
+
     /// Whether this process has the stage, and it hands over through a topic.
     fn hands_over(&self, stage: StageName) -> bool {
         self.stages.contains(&stage) && !(self.fuse && stage == StageName::Fetch)

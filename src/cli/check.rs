@@ -3,7 +3,7 @@
 mod finding;
 mod topics;
 
-use std::{io, process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, io, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -11,7 +11,7 @@ use self::finding::{Finding, State};
 use super::{CliError, ConfigArgs, cql::scylla_options, kafka::KafkaArgs, manual::print, run::StageArg};
 use crate::{
     adapters::{
-        kafka::{KafkaOptions, Probe},
+        kafka::{KafkaOptions, KafkaProducer, Probe},
         scylla::ScyllaStore,
     },
     app::{self, Topics},
@@ -22,8 +22,8 @@ use crate::{
 
 /// Check that everything is there for `facemill run`: one line each, and what to do about what is not
 ///
-/// Asked are the settings, the brokers, the topics, the rights to read them, the database, and the model. Nothing is
-/// changed, no group is joined and no record is read. Whether a topic may be written to shows at the first record.
+/// Asked are the settings, the brokers, the topics, the rights to read and write them, the database, and the model.
+/// Nothing is changed, no group is joined, and no record is read or written.
 ///
 /// Ends with 1 if something would keep the stages from working; warnings do not count.
 #[derive(Debug, Args)]
@@ -71,6 +71,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
     findings.extend(cluster);
     if is_reached {
         findings.extend(groups(&settings, &kafka, &stages, args.timeout));
+        findings.push(outputs(&settings, &kafka, &stages, args.timeout));
     }
     findings.push(runtime.block_on(database(&settings)));
     if stages.contains(&StageName::Detect) {
@@ -105,6 +106,20 @@ fn groups(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], timeo
         }
     };
     read.into_iter().map(finding).collect()
+}
+
+/// Whether the stages may write to the topics that they write.
+fn outputs(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], timeout: Duration) -> Finding {
+    let topics: BTreeSet<String> = stages.iter().flat_map(|stage| Topics(settings).outputs(*stage)).collect();
+    let producer = match KafkaProducer::new(kafka, Arc::default(), Arc::default()) {
+        Ok(producer) => producer,
+        Err(error) => return Finding::failed("producer", error),
+    };
+    let refused: Vec<_> = topics.iter().filter_map(|topic| producer.topic(topic, timeout).err()).collect();
+    match refused.is_empty() {
+        true => Finding::ok("producer", format!("may write {}", topics.into_iter().collect::<Vec<_>>().join(", "))),
+        false => Finding::failed("producer", refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
 }
 
 async fn database(settings: &Settings) -> Finding {

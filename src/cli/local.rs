@@ -23,7 +23,7 @@ use crate::{
     adapters::sqlite::SqliteStore,
     app::{Local, Stages},
     config::{LogFormat, Settings},
-    domain::Reason,
+    domain::{MAX_JOB_BYTES, Reason},
     runner::ports::ResultStore,
     telemetry::{LineWriter, Metrics, init_logs},
 };
@@ -46,7 +46,7 @@ pub(super) struct LocalArgs {
     #[arg(value_name = "FILE|-|URL", required = true)]
     inputs: Vec<String>,
     /// Store the results under this job; export and summary can select it
-    #[arg(long, value_name = "NAME", default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = parse_job)]
     job: String,
     /// The result database, made where it is not there
     #[arg(long, value_name = "PATH", default_value = "facemill.db")]
@@ -85,6 +85,13 @@ impl std::str::FromStr for Retry {
                 format!("it is neither 'failed' nor one of {}", known.join(", "))
             }),
         }
+    }
+}
+
+fn parse_job(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=MAX_JOB_BYTES => Ok(text.to_owned()),
+        bytes => Err(format!("a job's name has 1 to {MAX_JOB_BYTES} bytes, not {bytes}")),
     }
 }
 

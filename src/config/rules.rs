@@ -91,7 +91,7 @@ impl Loaded {
             ("kafka.topic_prefix", is_topic_name(&kafka.topic_prefix), "may have letters, digits, '.', '_' and '-'"),
             ("kafka.expected_rate", kafka.expected_rate >= 0.0, "must be at least 0"),
             ("kafka.expected_image_bytes", kafka.expected_image_bytes >= 1.0, "must be at least 1"),
-            ("kafka.default_job", !kafka.default_job.is_empty(), "must not be empty"),
+            ("kafka.default_job", (1..=1024).contains(&kafka.default_job.len()), "must have 1 to 1,024 bytes"),
             ("cql.contact_points", !cql.contact_points.is_empty(), "must name at least one node as HOST:PORT"),
             (
                 "cql.keyspace",

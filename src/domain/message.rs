@@ -8,6 +8,9 @@ use super::{CanonicalUrl, Headers, ImageId, Reason, Record, RecordError, StageNa
 /// Longest value of a record of URLs, in bytes: room for the longest URL in JSON, far from a flood.
 pub const MAX_URL_RECORD_BYTES: usize = 64 * 1024;
 
+/// The longest name that a job may have, in bytes: it is part of keys of the result store.
+pub const MAX_JOB_BYTES: usize = 1024;
+
 /// A payload and everything that is known of its URL so far: what a stage takes and what it hands on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
@@ -223,6 +226,7 @@ impl Message {
             (text.to_owned(), None)
         };
         let job = job.or(headers.text(header::JOB)?).unwrap_or_else(|| default_job.to_owned());
+        let job = checked_job(job)?;
         let submitted_at = headers.timestamp(header::SUBMITTED_AT)?.unwrap_or(received_at);
         let mut facts = Facts::submitted(&url, job, submitted_at);
         facts.traceparent = headers.text(header::TRACEPARENT)?;
@@ -252,7 +256,7 @@ impl Message {
     pub fn decode(record: &Record) -> Result<Self, RecordError> {
         let headers = Reader(&record.headers);
         let url = headers.required(header::URL, headers.text(header::URL)?)?;
-        let job = headers.required(header::JOB, headers.text(header::JOB)?)?;
+        let job = checked_job(headers.required(header::JOB, headers.text(header::JOB)?)?)?;
         let submitted_at = headers.required(header::SUBMITTED_AT, headers.timestamp(header::SUBMITTED_AT)?)?;
         let facts = Facts {
             traceparent: headers.text(header::TRACEPARENT)?,
@@ -368,6 +372,10 @@ impl Reader<'_> {
     }
 }
 
+fn checked_job(job: String) -> Result<String, RecordError> {
+    if job.len() > MAX_JOB_BYTES { Err(RecordError::LongJob(job.len())) } else { Ok(job) }
+}
+
 impl Display for FrameFormat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -421,6 +429,10 @@ mod tests {
         assert_eq!(read(&vec![b'a'; 2_000_000]), Err(RecordError::TooLong(2_000_000)));
         assert!(matches!(read(br#"{"url": 5}"#), Err(RecordError::Json(_))));
         assert!(matches!(read(br#"{"job": "x"}"#), Err(RecordError::Json(_))));
+        let of_job =
+            |bytes| read(format!(r#"{{"url": "http://a.example/", "job": "{}"}}"#, "j".repeat(bytes)).as_bytes());
+        assert!(of_job(MAX_JOB_BYTES).is_ok());
+        assert_eq!(of_job(MAX_JOB_BYTES + 1), Err(RecordError::LongJob(MAX_JOB_BYTES + 1)));
     }
 
     #[test]

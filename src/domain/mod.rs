@@ -18,7 +18,7 @@ pub use dead_letter::{DeadLetter, DeadLetterClass};
 pub use detection::{Face, Point};
 pub use hex::hex;
 pub use image_id::ImageId;
-pub use message::{Facts, Fetched, FrameFormat, MAX_URL_RECORD_BYTES, Message, Picture, Timings};
+pub use message::{Facts, Fetched, FrameFormat, MAX_JOB_BYTES, MAX_URL_RECORD_BYTES, Message, Picture, Timings};
 pub use outcome::{Failure, Persistence, Reason, Status};
 pub use record::{Headers, Record, RecordError};
 pub use result::{Model, Pipeline, ResultRow, Settled, Timestamps};

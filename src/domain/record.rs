@@ -55,6 +55,9 @@ pub enum RecordError {
     /// The value of a record of URLs looks like JSON, but is not `{"url": …, "job": …}`.
     #[error("the record is no JSON object with a text 'url' and optionally a text 'job': {0}")]
     Json(String),
+    /// A name that would be too long a key in the result store.
+    #[error("the job's name has {0} bytes; it may have at most {limit}", limit = super::MAX_JOB_BYTES)]
+    LongJob(usize),
     /// A header that every record of this topic carries is not there.
     #[error("header '{0}' is missing")]
     MissingHeader(&'static str),

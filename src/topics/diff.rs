@@ -25,6 +25,13 @@ pub struct ActualTopic {
     pub config: BTreeMap<String, ActualValue>,
 }
 
+impl ActualTopic {
+    /// A configuration that is a number; `None` if the brokers do not know it.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        self.config.get(name)?.value.parse().ok()
+    }
+}
+
 /// One configuration of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActualValue {

@@ -15,6 +15,13 @@ fn what_is_missing_at_the_start_is_named_with_what_to_do() {
         "--set kafka.topic_prefix=nobodys.",
         &["the topic 'nobodys.", "is not there", "facemill topics apply --yes"],
     );
+    let results = format!("--alter --topic {}results --add-config max.message.bytes=", cluster.prefix);
+    cluster.kafka("configs", &format!("{results}65536"), b"");
+    let narrow = &["results' takes at most 65536 bytes", "max.message.bytes", "facemill topics diff"];
+    refuses("", narrow);
+    let check = cluster.facemill("check").with_code(1).stdout;
+    assert!(narrow.iter().all(|part| check.contains(part)), "{check}");
+    cluster.kafka("configs", &format!("{results}4194304"), b"");
     refuses("--set cql.keyspace=nobodys", &["there is no keyspace 'nobodys'", "facemill schema apply --yes"]);
     refuses("--set cql.datacenter=moon", &["no node is in a data centre 'moon'", "datacenter1"]);
     refuses(

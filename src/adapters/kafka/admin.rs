@@ -176,6 +176,23 @@ impl Admin {
         Ok(Cluster { brokers: metadata.brokers().len(), topics })
     }
 
+    /// The oldest release of Kafka, major and minor, that the brokers can be; `None` if they do not tell: other makes
+    /// of brokers, and those on whose cluster this login has no DescribeConfigs.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub async fn release(&self) -> Result<Option<(u32, u32)>, AdminError> {
+        let metadata = self.metadata().await?;
+        let Some(broker) = metadata.brokers().first() else { return Ok(None) };
+        let request = ResourceSpecifier::Broker(broker.id());
+        let results = self.admin.describe_configs([&request], &self.options()).await;
+        let results = results.map_err(|source| AdminError::Request { act: "describe a broker", source })?;
+        let entries: Vec<_> = results.into_iter().flatten().flat_map(|resource| resource.entries).collect();
+        let value =
+            |name: &str| entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.value.as_deref());
+        Ok(release(value("inter.broker.protocol.version"), value("process.roles")))
+    }
+
     /// Creates topics. One that is there meanwhile is no error: what it looks like is to be seen afterwards.
     ///
     /// # Errors
@@ -274,6 +291,18 @@ impl Admin {
     }
 }
 
+/// Up to Kafka 3.9, the brokers' configuration names the protocol that they speak to each other, as in "3.9-IV0". Later
+/// ones are known by its absence, and from brokers of other makes by the roles of a process.
+fn release(protocol: Option<&str>, roles: Option<&str>) -> Option<(u32, u32)> {
+    match protocol {
+        Some(protocol) => {
+            let mut numbers = protocol.split(['.', '-']).map(str::parse);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        }
+        None => roles.map(|_| (4, 0)),
+    }
+}
+
 fn actual(topic: &MetadataTopic) -> ActualTopic {
     let fewest = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
@@ -318,6 +347,14 @@ mod tests {
         let topic = |partitions, replicas| ActualTopic { partitions, replicas, config: BTreeMap::new() };
         assert_eq!(found.brokers, 3);
         assert_eq!(found.topics, BTreeMap::from([("a.t".to_owned(), topic(5, 2)), ("b".to_owned(), topic(1, 3))]));
+    }
+
+    #[test]
+    fn a_release_is_told_by_the_protocol_or_by_its_absence() {
+        assert_eq!(release(Some("3.9-IV0"), Some("broker")), Some((3, 9)));
+        assert_eq!(release(Some("2.8"), None), Some((2, 8)));
+        assert_eq!(release(None, Some("broker,controller")), Some((4, 0)));
+        assert_eq!((release(None, None), release(Some("new"), None)), (None, None));
     }
 
     #[tokio::test]

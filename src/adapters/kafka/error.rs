@@ -30,6 +30,22 @@ pub enum KafkaError {
         /// What the broker said.
         cause: String,
     },
+    /// A topic that is to be written to may only be read.
+    #[error("this user may not write to the topic '{0}': give it the right (kafka-acls --operation Write)")]
+    ReadOnly(String),
+    /// A topic that refuses whole batches, and every record in them with them.
+    #[error(
+        "the topic '{topic}' takes at most {limit} bytes at once, and facemill sends up to {batch}: raise its \
+         max.message.bytes (`facemill topics diff`), or set batch.size in kafka.config to less"
+    )]
+    SmallTopic {
+        /// The topic.
+        topic: String,
+        /// Its `max.message.bytes`.
+        limit: u64,
+        /// Our `batch.size`.
+        batch: u64,
+    },
     /// The polling thread cannot be started.
     #[error("cannot start a thread for Kafka: {0}")]
     Thread(#[from] std::io::Error),

@@ -12,6 +12,7 @@ mod options;
 mod probe;
 mod producer;
 mod record;
+mod rights;
 #[cfg(test)]
 mod tests;
 
@@ -19,4 +20,4 @@ pub use consumer::{ConsumerGroup, KafkaPositions, KafkaSource, Membership};
 pub use error::KafkaError;
 pub use options::{KafkaOptions, Secret};
 pub use probe::{Probe, Progress};
-pub use producer::{KafkaProducer, KafkaTopic};
+pub use producer::{KafkaProducer, KafkaTopic, takes_batches};

@@ -12,12 +12,16 @@ use super::{
     error::{KafkaError, config_error, port_error},
     options::{KafkaOptions, client_config},
     record::native_headers,
+    rights::may_write,
 };
 use crate::{
     domain::Record,
     runner::ports::{PortError, Publish},
     telemetry::{Health, KafkaMetrics},
 };
+
+/// librdkafka's own default of `batch.size`, in bytes.
+const BATCH_BYTES: u64 = 1_000_000;
 
 /// How often a full queue is tried again.
 const QUEUE_FULL: Duration = Duration::from_millis(10);
@@ -34,6 +38,19 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("message.timeout.ms", "120000"),
     ("linger.ms", "5"),
 ];
+
+/// Refuses a topic whose `max.message.bytes` is below the size of our batches: the broker would refuse the whole of
+/// one, and every record in it would count as too large.
+///
+/// # Errors
+/// [`KafkaError::SmallTopic`].
+pub fn takes_batches(options: &KafkaOptions, topic: &str, limit: u64) -> Result<(), KafkaError> {
+    let batch = options.get("batch.size").and_then(|value| value.parse().ok()).unwrap_or(BATCH_BYTES);
+    if limit < batch {
+        return Err(KafkaError::SmallTopic { topic: topic.to_owned(), limit, batch });
+    }
+    Ok(())
+}
 
 /// The one producer of a process.
 #[derive(Clone)]
@@ -56,9 +73,16 @@ impl KafkaProducer {
     /// A topic to publish to.
     ///
     /// # Errors
-    /// When no broker answers in time, or the topic is not there or not for us.
+    /// When no broker answers in time, or the topic is not there or this user may not write to it.
     pub fn topic(&self, name: &str, timeout: Duration) -> Result<KafkaTopic, KafkaError> {
-        check_topic(self.producer.client(), &self.options, name, timeout)?;
+        let client = self.producer.client();
+        check_topic(client, &self.options, name, timeout)?;
+        match may_write(client, name, timeout) {
+            Ok(Some(false)) => return Err(KafkaError::ReadOnly(name.to_owned())),
+            Ok(_) => {}
+            // Of no weight beside a producer that works: its first record tells.
+            Err(cause) => tracing::debug!(topic = name, cause, "the rights to a topic are not known"),
+        }
         Ok(KafkaTopic { producer: self.producer.clone(), name: name.to_owned() })
     }
 }

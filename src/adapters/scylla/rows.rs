@@ -16,7 +16,6 @@ use super::{
     JobBuckets, ReadError,
     error::{RequestError, port_error},
     statements::{JOBS_PART, ReadStatements},
-    store::key,
 };
 use crate::{
     domain::{ImageId, ResultRow},
@@ -52,7 +51,7 @@ impl Rows {
     /// # Errors
     /// When no row belongs to the job.
     pub(super) async fn buckets(&self, job: &str) -> Result<Vec<JobBuckets>, ReadError> {
-        let noted: Vec<(i32,)> = self.all(&self.statements.buckets_of_job, (JOBS_PART, key(job))).await?;
+        let noted: Vec<(i32,)> = self.all(&self.statements.buckets_of_job, (JOBS_PART, job)).await?;
         let mut counts: Vec<_> = noted.into_iter().filter_map(|(count,)| JobBuckets::from_cql(count)).collect();
         counts.sort();
         if counts.is_empty() {
@@ -104,7 +103,7 @@ impl Rows {
         let mut ids = Vec::new();
         for count in &counts {
             for bucket in count.within(coarsest.unwrap_or(*count), bucket) {
-                let found: Vec<(Vec<u8>,)> = self.all(&self.statements.ids_of_job, (key(&job), bucket)).await?;
+                let found: Vec<(Vec<u8>,)> = self.all(&self.statements.ids_of_job, (&job, bucket)).await?;
                 let found = found.into_iter().filter_map(|(id,)| Some(ImageId::from_bytes(id.try_into().ok()?)));
                 // The same partition may hold a bucket of another count.
                 ids.extend(found.filter(|id| count.of(id) == bucket));

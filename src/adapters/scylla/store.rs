@@ -20,9 +20,6 @@ use crate::{
 /// Jobs of which this process remembers that they are noted. Noting one again is harmless.
 const REMEMBERED_JOBS: u64 = 10_000;
 
-/// The longest name of a job in the tables, in bytes: a key of more than 64 KiB would be refused.
-const MAX_JOB_BYTES: usize = 1024;
-
 /// The result store in ScyllaDB or Cassandra.
 ///
 /// Any number of them may write to the same tables: no write waits for another, and each may come twice.
@@ -84,21 +81,15 @@ impl ResultStore for ScyllaStore {
     }
 
     async fn write(&self, row: &ResultRow) -> Result<(), PortError> {
-        let job = key(&row.job);
+        let job = &row.job;
         try_join3(self.write_result(row), self.write_result_of_job(job, &row.image_id), self.note(job))
             .await
             .map(|_| ())
     }
 
     async fn join(&self, job: &str, id: &ImageId) -> Result<(), PortError> {
-        let job = key(job);
         futures_util::future::try_join(self.write_result_of_job(job, id), self.note(job)).await.map(|_| ())
     }
-}
-
-/// The job as the tables name it: the beginning of a name that is far too long.
-pub(super) fn key(job: &str) -> &str {
-    job.get(..job.floor_char_boundary(MAX_JOB_BYTES)).unwrap_or(job)
 }
 
 /// Reads of a stored result what decides whether the work is done.
@@ -162,12 +153,5 @@ mod tests {
         for text in ["", "{}", "null", &unknown] {
             assert_eq!(parse(&id, text, 5), None, "{text}");
         }
-    }
-
-    #[test]
-    fn a_job_of_any_length_has_a_key_that_the_database_takes() {
-        assert_eq!(key("june"), "june");
-        assert_eq!(key(&"x".repeat(70_000)).len(), 1024);
-        assert_eq!(key(&"ü€".repeat(20_000)).len(), 1022, "cut between two characters");
     }
 }

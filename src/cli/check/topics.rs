@@ -4,10 +4,17 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::finding::Finding;
 use crate::{
-    adapters::kafka::{KafkaOptions, admin::Admin},
+    adapters::kafka::{
+        KafkaOptions,
+        admin::{Admin, AdminError},
+        takes_batches,
+    },
     config::{KafkaSettings, Settings},
     topics::{Cluster, Scale, Topic, embedded, plan},
 };
+
+/// The oldest release of Kafka, major and minor, that facemill is made for.
+const LEAST_RELEASE: (u32, u32) = (3, 0);
 
 /// Time that the pictures between two stages must be kept for at least, at the expected rate: an operator has that
 /// long to bring a stage back before records are lost that nobody has read.
@@ -36,18 +43,37 @@ pub(super) async fn findings(
     };
     let prefix = &settings.kafka.topic_prefix;
     let names: BTreeSet<String> = topics.iter().map(|topic| format!("{prefix}{}", topic.name)).collect();
-    let asked = match Admin::connect(kafka, timeout) {
-        Ok(admin) => admin.cluster(&names).await,
-        Err(error) => Err(error),
-    };
-    let cluster = match asked {
-        Ok(cluster) => cluster,
+    let (cluster, release) = match ask(kafka, &names, timeout).await {
+        Ok(answers) => answers,
         Err(error) => return vec![Finding::failed("brokers", error)],
     };
-    let mut findings = vec![Finding::ok("brokers", format!("{} in the cluster", cluster.brokers))];
-    findings.extend(topics.iter().map(|topic| of_topic(topic, prefix, &cluster)));
+    let mut findings = vec![of_brokers(cluster.brokers, release)];
+    findings.extend(topics.iter().map(|topic| of_topic(topic, prefix, kafka, &cluster)));
     findings.extend(topics.iter().filter_map(|topic| of_rate(topic, &settings.kafka, &cluster)));
     findings
+}
+
+/// The cluster's topics, and the release of its brokers.
+async fn ask(
+    kafka: &KafkaOptions,
+    names: &BTreeSet<String>,
+    timeout: Duration,
+) -> Result<(Cluster, Option<(u32, u32)>), AdminError> {
+    let admin = Admin::connect(kafka, timeout)?;
+    Ok((admin.cluster(names).await?, admin.release().await?))
+}
+
+fn of_brokers(count: usize, release: Option<(u32, u32)>) -> Finding {
+    match release {
+        Some((major, minor)) if (major, minor) < LEAST_RELEASE => Finding::warning(
+            "brokers",
+            format!("{count} in the cluster, which speak the protocol of Kafka {major}.{minor}: use 3.0 or later"),
+        ),
+        Some((major, minor)) => {
+            Finding::ok("brokers", format!("{count} in the cluster, of Kafka {major}.{minor} or later"))
+        }
+        None => Finding::ok("brokers", format!("{count} in the cluster; they do not tell their version to this user")),
+    }
 }
 
 /// Retry topics are there for each delay that is configured; the topic of results can be switched off.
@@ -59,12 +85,16 @@ fn is_used(topic: &Topic, settings: &Settings) -> bool {
 }
 
 /// Whether the topic is there, and how it differs from what is declared.
-fn of_topic(topic: &Topic, prefix: &str, cluster: &Cluster) -> Finding {
+fn of_topic(topic: &Topic, prefix: &str, kafka: &KafkaOptions, cluster: &Cluster) -> Finding {
     let name = format!("{prefix}{}", topic.name);
     let Some(actual) = cluster.topics.get(&name) else {
         return Finding::failed("topic", format!("{name} is not there: facemill topics apply --yes"));
     };
     let found = format!("{name} has {} partitions, {} replicas", actual.partitions, actual.replicas);
+    let limit = actual.number("max.message.bytes").and_then(|limit| u64::try_from(limit).ok());
+    if let Some(Err(error)) = limit.map(|limit| takes_batches(kafka, &name, limit)) {
+        return Finding::failed("topic", error);
+    }
     let plan = plan(std::slice::from_ref(topic), prefix, cluster, false);
     match plan.differences.is_empty() {
         true => Finding::ok("topic", found),
@@ -80,7 +110,7 @@ fn of_rate(topic: &Topic, kafka: &KafkaSettings, cluster: &Cluster) -> Option<Fi
     let name = format!("{}{}", kafka.topic_prefix, topic.name);
     let actual = cluster.topics.get(&name)?;
     let partitions = f64::from(actual.partitions);
-    let number = |key: &str| actual.config.get(key).and_then(|value| value.value.parse::<f64>().ok());
+    let number = |key: &str| actual.number(key).map(|value| value as f64);
     let warn = |detail: String| Some(Finding::warning("rate", format!("{name}: {detail}")));
     let carries = partitions * RATE_OF_A_PARTITION;
     if topic.name == "urls" && carries < kafka.expected_rate {
@@ -145,10 +175,20 @@ mod tests {
 
     #[test]
     fn a_missing_topic_fails_and_a_different_one_is_a_warning() {
-        let missing = of_topic(&declared("urls"), "facemill.", &cluster("other", 1, &[]));
+        let looked = |cluster| of_topic(&declared("urls"), "facemill.", &KafkaOptions::default(), &cluster);
+        let missing = looked(cluster("other", 1, &[]));
         assert!(missing.to_string().starts_with("FAILED") && missing.detail.contains("topics apply"), "{missing}");
-        let small = of_topic(&declared("urls"), "facemill.", &cluster("facemill.urls", 4, &[]));
+        let small = looked(cluster("facemill.urls", 4, &[]));
         assert!(small.to_string().starts_with("warning") && small.detail.contains("topics diff"), "{small}");
+        let narrow = looked(cluster("facemill.urls", 96, &[("max.message.bytes", "65536")]));
+        assert!(narrow.to_string().starts_with("FAILED") && narrow.detail.contains("batch.size"), "{narrow}");
+    }
+
+    #[test]
+    fn brokers_that_are_too_old_are_a_warning() {
+        assert!(of_brokers(3, Some((2, 8))).to_string().starts_with("warning"));
+        assert!(of_brokers(3, Some((3, 0))).to_string().starts_with("ok"));
+        assert!(of_brokers(3, None).to_string().starts_with("ok"), "not every make of brokers tells");
     }
 
     #[test]
