@@ -6,6 +6,7 @@
 #
 #   STACK_DIR       the folder with data, logs, pid files and ports (.stack in the checkout); each is its own stack
 #   STACK_BROKERS   1 or 3; of a folder that has data, what it was made with
+#   STACK_SECURE    1: nobody gets in without TLS and a password; of a folder that has data, what it was made with
 #   STACK_PARTITIONS  partitions of each topic that `up` applies; 12 if unset
 #   STACK_WIPE=1    `down` removes the data too
 #   FACEMILL        the program with which `up` applies schema and topics; without it, `up` starts servers only
@@ -21,6 +22,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/stack/paths.sh"
 # shellcheck source=scripts/stack/servers.sh
 . "$here/stack/servers.sh"
+# shellcheck source=scripts/stack/secure.sh
+. "$here/stack/secure.sh"
 
 start_limit=${STACK_START_SECONDS:-120}
 stop_limit=${STACK_STOP_SECONDS:-20}
@@ -108,17 +111,32 @@ write_env() {
         servers | while read -r name; do
             printf '%s_PID_FILE=%q\n' "$(tr a-z- A-Z_ <<<"$name")" "$STACK_DIR/$name/pid"
         done
+        ! is_secure || secure_env
     } >"$STACK_DIR/env.new"
+    ! is_secure || write_facemill_toml
     mv "$STACK_DIR/env.new" "$STACK_DIR/env"
 }
 
 # The schema and the topics, by the program that needs them.
 apply() {
+    local admin=()
     export FACEMILL__KAFKA__BROKERS FACEMILL__CQL__CONTACT_POINTS FACEMILL__CQL__DATACENTER=datacenter1
     FACEMILL__KAFKA__BROKERS=$(addresses 1)
     FACEMILL__CQL__CONTACT_POINTS="[\"127.0.0.1:$(port_of cassandra)\"]"
+    if is_secure; then
+        export FACEMILL_CONFIG=$STACK_DIR/facemill.toml
+        # The user of that file has no rights to topics.
+        admin=(--set kafka.config.sasl.username=admin
+            --set "kafka.config_files.sasl.password=$(password_file kafka-admin)")
+    fi
     "$FACEMILL" schema apply --yes --create-keyspace --replication-factor 1
-    "$FACEMILL" topics apply --yes --partitions "${STACK_PARTITIONS:-12}" --replicas "$(brokers | wc -l)"
+    "$FACEMILL" topics apply --yes --partitions "${STACK_PARTITIONS:-12}" --replicas "$(brokers | wc -l)" "${admin[@]}"
+}
+
+# other_folder WHAT: this one is not what is asked for
+other_folder() {
+    fail "the stack in $STACK_DIR $1.
+  Take another folder (STACK_DIR=FOLDER), or start afresh: STACK_WIPE=1 $0 down"
 }
 
 up() {
@@ -129,11 +147,11 @@ up() {
   and XDG_CACHE_HOME to folders whose paths have only letters, digits and /._+@-"
     case $count in '' | 1 | 3) ;; *) fail "STACK_BROKERS is 1 or 3, not $count" ;; esac
     if [ ! -e "$ports_file" ]; then
-        plan "${count:-1}"
+        plan "${count:-1}" $((2 + ${STACK_SECURE:-0}))
     elif [ -n "$count" ] && [ "$(brokers | wc -l)" != "$count" ]; then
-        fail "the stack in $STACK_DIR has $(brokers | wc -l) broker(s), not $count.
-  Take another folder (STACK_DIR=FOLDER), or start afresh: STACK_WIPE=1 $0 down"
+        other_folder "has $(brokers | wc -l) broker(s), not $count"
     fi
+    check_mode
     "$here/need.sh" java
     for name in $(servers); do
         [ -e "$STACK_DIR/$name/ready" ] && pid_of "$name" >/dev/null || running=''
@@ -142,12 +160,14 @@ up() {
         echo "The stack in $STACK_DIR is running already"
     else
         "$here/stack/fetch.sh" kafka cassandra
+        ! is_secure || "$here/stack/fetch.sh" cqlsh
         format_kafka
         echo "Starting $(servers | paste -sd ' ')"
     fi
     for name in $(servers); do launch "$name"; done
     write_env
     for name in $(servers); do wait_until_ready "$name"; done
+    ! is_secure || make_roles
     if [ -n "${FACEMILL:-}" ]; then
         apply
     fi
@@ -190,10 +210,12 @@ down() {
     # shellcheck disable=SC2046 # names without spaces
     end TERM $(servers)
     rm -f "$STACK_DIR/env"
+    ! is_secure || rm -f "$STACK_DIR/facemill.toml"
     if [ "${STACK_WIPE:-0}" = 1 ]; then
         for name in $(servers); do
             rm -rf "${STACK_DIR:?}/$name"
         done
+        ! is_secure || rm -rf "${secrets:?}"
         rm -f "$ports_file" "$STACK_DIR/lock"
         rmdir --ignore-fail-on-non-empty "$STACK_DIR"
         echo "The stack is down, its data removed from $STACK_DIR"
@@ -236,6 +258,7 @@ lock() {
     flock --timeout 300 9 || fail "another stack.sh has been at work in $STACK_DIR for five minutes"
 }
 
+case ${STACK_SECURE:=} in '' | 0 | 1) ;; *) fail "STACK_SECURE is 1 or 0, not $STACK_SECURE" ;; esac
 verb=${1:-}
 [ $# -eq 0 ] || shift
 case $verb in
@@ -258,6 +281,7 @@ case $verb in
     status) status ;;
     start)
         known "$@"
+        check_mode
         lock
         for name in "$@"; do launch "$name"; done
         for name in "$@"; do wait_until_ready "$name"; done ;;

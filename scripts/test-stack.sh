@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
-# stack.sh with real servers in a folder of its own: test-stack.sh [1|3], the number of brokers.
+# stack.sh with real servers in a folder of its own: test-stack.sh [1|3|secure], the number of brokers or, with one
+# unless STACK_BROKERS says three, TLS and passwords.
 set -euo pipefail
 
 scripts=$(cd "$(dirname "$0")" && pwd)
-brokers=${1:-1}
+wanted=${1:-1}
+case $wanted in
+    1 | 3) STACK_BROKERS=$wanted ;;
+    secure) STACK_BROKERS=${STACK_BROKERS:-1} ;;
+    *) echo "use: $0 [1|3|secure]" >&2; exit 2 ;;
+esac
 folder=$(mktemp -d)
-export STACK_DIR=$folder/stack STACK_BROKERS=$brokers
-unset FACEMILL
+export STACK_DIR=$folder/stack STACK_BROKERS
+unset FACEMILL FACEMILL_CONFIG CQLSH_HOST STACK_SECURE
 export PATH=$scripts/kafka:$PATH
 output=''
 
@@ -90,6 +96,8 @@ one_broker() {
     [ "$(cat "$STACK_DIR"/*/pid)" = "$before" ] || fail 'up on a running stack started something'
     STACK_BROKERS=3 stack up && fail 'one broker passed for three'
     said 'has 1 broker(s), not 3'
+    STACK_SECURE=1 stack up && fail 'a plain stack passed for a secure one'
+    said 'is plain, not secure'
     # shellcheck disable=SC2016 # for the program to expand
     printf '#!/bin/sh\necho "$FACEMILL__KAFKA__BROKERS $FACEMILL__CQL__CONTACT_POINTS $FACEMILL__CQL__DATACENTER: $*"' \
         >"$folder/facemill"
@@ -194,10 +202,125 @@ three_brokers() {
     grep -qE 'Isr: [123],[123],[123]' "$folder/topic" || fail "it is not in sync again: $(cat "$folder/topic")"
 }
 
-case $brokers in
+# tool NAME WORD...: one of Kafka's tools, with what it prints as output
+tool() {
+    output=$("kafka-$1" --bootstrap-server "$KAFKA_BROKERS" "${@:2}" 2>&1)
+}
+
+# config SED-EXPRESSION...: another way into Kafka than the administrator's, without the patience of a minute
+config() {
+    sed "$@" "$KAFKA_CLIENT_CONFIG"
+    printf '%s\n' request.timeout.ms=3000 default.api.timeout.ms=5000
+}
+
+# The administrator's, changed so that something is missing.
+kafka_refuses() {
+    config "${@:2}" >"$folder/config"
+    tool topics --command-config "$folder/config" --list && fail "Kafka let in somebody $1"
+    [[ $output != *$'\nt'* ]] || fail "Kafka showed its topics to somebody $1"
+}
+
+# cql_refuses WHOM CQLSH-OPTION...: told everything, as the host is named
+cql_refuses() {
+    output=$(CQLSH_HOST=127.0.0.1 CQLSH_PORT=${CQL_CONTACT_POINT#*:} SSL_CERTFILE=$CA_FILE \
+        cqlsh "${@:2}" -e 'SELECT role FROM system_auth.roles' 2>&1) && fail "Cassandra let in somebody $1"
+    said 'Connection error'
+}
+
+# cql_as_user STATEMENTS
+cql_as_user() {
+    (umask 077 && printf '%s\n' '[plain_text_auth]' "username = $CQL_USER" "password = $(cat "$CQL_PASSWORD_FILE")" \
+        >"$folder/credentials")
+    output=$(cqlsh --credentials "$folder/credentials" -e "$1" 2>&1)
+}
+
+secure() {
+    local before keyspace="WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
+    step 'up with TLS and passwords'
+    STACK_SECURE=1 up
+    echo first | produce
+    [ "$(consume 1)" = first ] || fail 'the administrator does not get at Kafka'
+    [ -z "$(find "$STACK_DIR/secrets" "$STACK_DIR"/*/server.properties "$STACK_DIR"/*/cassandra.yaml -perm /077)" ] ||
+        fail 'secrets are for everybody to read'
+
+    step 'Kafka: nobody without TLS, nobody without a password'
+    kafka_refuses 'with nothing' d
+    kafka_refuses 'without a password' 's/SASL_SSL/SSL/'
+    kafka_refuses 'without TLS' 's/SASL_SSL/SASL_PLAINTEXT/'
+    kafka_refuses 'with another password' 's/password="/&0/'
+    said 'invalid credentials'
+    kafka_refuses 'with another password, by PLAIN' 's/SCRAM-SHA-512/PLAIN/;s/scram.Scram/plain.Plain/;s/password="/&0/'
+    said 'Invalid username or password'
+    config 's/SCRAM-SHA-512/PLAIN/;s/scram.Scram/plain.Plain/' >"$folder/config"
+    tool topics --command-config "$folder/config" --list || fail 'PLAIN does not work'
+
+    step 'Kafka: no rights but those that are given'
+    tool console-consumer --command-config "$KAFKA_USER_CONFIG" --topic t --group g --from-beginning \
+        --max-messages 1 --timeout-ms 10000 || true
+    said 'Not authorized to access'
+    tool console-producer --command-config "$KAFKA_USER_CONFIG" --topic t <<<second || true
+    said 'Not authorized to access topics: [t]'
+    tool acls --add --allow-principal "User:$KAFKA_USER" --producer --consumer --topic t --group g || fail 'no rights'
+    tool console-producer --command-config "$KAFKA_USER_CONFIG" --topic t <<<third || fail 'no right to write'
+    tool console-consumer --command-config "$KAFKA_USER_CONFIG" --topic t --group g --from-beginning \
+        --max-messages 2 --timeout-ms 30000 || fail 'no right to read'
+    [ "$(grep -x 'first\|second\|third' <<<"$output" | paste -sd ,)" = first,third ] || fail 'other records'
+
+    step 'Cassandra: the same'
+    cql_refuses 'without a password' --ssl
+    cql_refuses 'without TLS' -u "$CQL_ADMIN_USER" -p "$(cat "$CQL_ADMIN_PASSWORD_FILE")"
+    cql_refuses 'with the password of every new Cassandra' --ssl -u cassandra -p cassandra
+    cql "CREATE KEYSPACE other $keyspace; CREATE TABLE other.t (a int PRIMARY KEY)" >/dev/null ||
+        fail 'the administrator does not get at Cassandra'
+    cql_as_user "CREATE KEYSPACE k $keyspace; CREATE TABLE k.t (a int PRIMARY KEY); INSERT INTO k.t (a) VALUES (12345);
+        SELECT a FROM k.t" || fail 'no keyspace of its own'
+    said 12345
+    cql_as_user 'SELECT a FROM other.t' && fail 'read the table of another'
+    said 'has no SELECT permission'
+
+    step 'up again; as plain; the program'
+    # As if the first start had been interrupted after the last statement.
+    rm "$STACK_DIR/cassandra/roles"
+    stack up || fail 'up on a running stack failed'
+    said 'is running already'
+    STACK_SECURE=0 stack up && fail 'a secure stack passed for a plain one'
+    said 'is secure, not plain'
+    STACK_SECURE=0 stack start cassandra && fail 'a secure stack passed for a plain one at start'
+    said 'is secure, not plain'
+    # shellcheck disable=SC2016 # for the program to expand
+    printf '#!/bin/sh\necho "$FACEMILL_CONFIG: $*"' >"$folder/facemill"
+    chmod +x "$folder/facemill"
+    FACEMILL=$folder/facemill stack up || fail 'up with a program failed'
+    said "$STACK_DIR/facemill.toml: schema apply --yes"
+    said "--set kafka.config.sasl.username=admin --set kafka.config_files.sasl.password=$KAFKA_ADMIN_PASSWORD_FILE"
+
+    step 'the same passwords after kill and start, down and up'
+    before=$(cat "$STACK_DIR"/secrets/* | sha256sum)
+    stack kill kafka-1 cassandra || fail 'kill failed'
+    stack start kafka-1 cassandra || fail 'start failed'
+    [ "$(consume 2 | paste -sd ,)" = first,third ] || fail 'Kafka lost a record or its users'
+    stack down || fail 'down failed'
+    [ ! -e "$STACK_DIR/facemill.toml" ] || fail 'addresses stayed'
+    stack up || fail 'up after down failed'
+    [ "$(cat "$STACK_DIR"/secrets/* | sha256sum)" = "$before" ] || fail 'other passwords after a restart'
+    tool console-consumer --command-config "$KAFKA_USER_CONFIG" --topic t --group h --from-beginning \
+        --timeout-ms 10000 || true
+    said 'Not authorized to access group: h'
+    cql_as_user 'SELECT a FROM k.t' || fail 'Cassandra lost a row or its users'
+    said 12345
+
+    step 'a password that is gone'
+    stack stop kafka-1
+    mv "$KAFKA_PASSWORD_FILE" "$folder/password"
+    stack start kafka-1 && fail 'a broker started with an empty password'
+    said 'kafka-facemill.password is gone'
+    mv "$folder/password" "$KAFKA_PASSWORD_FILE"
+}
+
+case $wanted in
     1) one_broker ;;
     3) three_brokers ;;
-    *) echo "use: $0 [1|3]" >&2; exit 2 ;;
+    secure) secure ;;
 esac
 
 step 'down, with the data'
@@ -207,4 +330,4 @@ for pid in $pids; do
     has_ended "$pid" || fail "down left process $pid"
 done
 [ ! -e "$STACK_DIR" ] || fail 'STACK_WIPE=1 left something'
-echo "test-stack: passed ($brokers broker(s), $SECONDS s)"
+echo "test-stack: passed ($wanted, $STACK_BROKERS broker(s), $SECONDS s)"

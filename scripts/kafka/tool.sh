@@ -34,6 +34,31 @@ case $name in
         exit 1 ;;
 esac
 
+# Whether these words are for the brokers of a secure stack and say nothing about who asks.
+needs_login() {
+    local word broker
+    [ -e "$STACK_DIR/env" ] || return 1
+    KAFKA_CLIENT_CONFIG=''
+    # shellcheck source=/dev/null
+    . "$STACK_DIR/env"
+    [ -n "$KAFKA_CLIENT_CONFIG" ] || return 1
+    for word in "$@"; do
+        case $word in --command-config* | --producer.config* | --consumer.config* | --admin.config*) return 1 ;; esac
+    done
+    for broker in ${KAFKA_BROKERS//,/ }; do
+        [[ "$* " != *:"${broker##*:}"[,\ ]* ]] || return 0
+    done
+    return 1
+}
+
+if needs_login "$@"; then
+    case $name in
+        # The option belongs to the sub-command.
+        kafka-cluster) set -- "$@" --command-config "$KAFKA_CLIENT_CONFIG" ;;
+        *) set -- --command-config "$KAFKA_CLIENT_CONFIG" "$@" ;;
+    esac
+fi
+
 jars=$(jars_of kafka)
 [ -d "$jars" ] || "$stack_scripts/fetch.sh" kafka >&2
 # A tool lives for a second: it starts faster without the optimising compiler.

@@ -6,7 +6,7 @@
 # A server's home is $STACK_DIR/NAME: its configuration, data, logs and pid file.
 
 # Written once, so that clients and the other brokers find a server again after a restart:
-# NAME PORT..., where the first port is the one for clients.
+# NAME PORT..., where the first port is the one for clients. A third one of a broker says that the stack is secure.
 ports_file=$STACK_DIR/ports
 
 port_is_open() {
@@ -46,14 +46,14 @@ brokers() {
     servers | grep '^kafka-'
 }
 
-# What a new folder gets: names and ports.
+# What a new folder gets, names and ports: plan BROKERS PORTS-OF-EACH
 plan() {
-    local count=$1 ports node
-    mapfile -t ports < <(choose_ports $((2 * count + 3)))
-    [ ${#ports[@]} -eq $((2 * count + 3)) ] || fail 'there are not enough free ports on 127.0.0.1'
+    local count=$1 each=$2 ports node
+    mapfile -t ports < <(choose_ports $((each * count + 3)))
+    [ ${#ports[@]} -eq $((each * count + 3)) ] || fail 'there are not enough free ports on 127.0.0.1'
     {
         for ((node = 1; node <= count; node++)); do
-            echo "kafka-$node ${ports[2 * node - 2]} ${ports[2 * node - 1]}"
+            echo "kafka-$node ${ports[*]:each * (node - 1):each}"
         done
         echo "cassandra ${ports[*]: -3}"
     } >"$ports_file.new"
@@ -76,6 +76,16 @@ kafka_id() {
     echo "$id"
 }
 
+# plain_listeners CLIENTS CONTROLLERS: the ports
+plain_listeners() {
+    cat <<PROPERTIES
+listeners=CLIENT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2
+advertised.listeners=CLIENT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENT
+PROPERTIES
+}
+
 write_kafka_properties() {
     local name=$1 home=$STACK_DIR/$1 ports count replicas synced
     mapfile -t ports < <(ports_of "$name")
@@ -87,10 +97,7 @@ write_kafka_properties() {
 process.roles=broker,controller
 node.id=${name#kafka-}
 log.dirs=$home/data
-listeners=CLIENT://127.0.0.1:${ports[0]},CONTROLLER://127.0.0.1:${ports[1]}
-advertised.listeners=CLIENT://127.0.0.1:${ports[0]},CONTROLLER://127.0.0.1:${ports[1]}
-listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=CLIENT
+$(if is_secure; then secure_listeners "${ports[@]}"; else plain_listeners "${ports[@]}"; fi)
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=$(addresses 2)
 
@@ -125,6 +132,7 @@ format_kafka() {
     if [ -e "$STACK_DIR/kafka-1/data/meta.properties" ]; then
         return
     fi
+    ! is_secure || make_secrets
     for name in $(brokers); do
         controllers+=("${name#kafka-}@$(ports_of "$name" | sed -n '2s/^/127.0.0.1:/p'):$(kafka_id)")
     done
@@ -135,16 +143,22 @@ format_kafka() {
         rm -rf "$STACK_DIR/$name/data"
         mkdir -p "$STACK_DIR/$name/data"
         write_kafka_properties "$name"
+        {
+            printf '%s\n' kafka.tools.StorageTool format "${how[@]}" --cluster-id "$cluster"
+            printf '%s\n' --config "$STACK_DIR/$name/server.properties"
+            ! is_secure || scram_users
+        } >"$STACK_DIR/$name/format.words"
+        # From a file, because a command line with passwords would be for everybody to read.
         "$java" -Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
             "-Dlog4j2.configurationFile=file:$stack_scripts/kafka/tools-log4j2.xml" -cp "$(jars_of kafka)/*" \
-            kafka.tools.StorageTool format "${how[@]}" --cluster-id "$cluster" \
-            --config "$STACK_DIR/$name/server.properties" >"$STACK_DIR/$name/format.log" 2>&1 9>&- &
+            "@$STACK_DIR/$name/format.words" >"$STACK_DIR/$name/format.log" 2>&1 9>&- &
         pids+=($!)
     done
     for pid in "${pids[@]}"; do
         wait "$pid" || fail "the data folder of a broker could not be formatted:
 $(tail -n 5 "$STACK_DIR"/kafka-*/format.log)"
     done
+    rm -f "$STACK_DIR"/kafka-*/format.words
 }
 
 write_cassandra_yaml() {
@@ -180,6 +194,7 @@ disk_failure_policy: stop
 commit_failure_policy: stop
 # Tests drop and truncate tables all the time.
 auto_snapshot: false
+$(! is_secure || secure_cassandra_yaml)
 YAML
 }
 
@@ -203,6 +218,7 @@ command_of() {
 }
 
 configure() {
+    ! is_secure || check_secrets
     case $1 in
         kafka-*) write_kafka_properties "$1" ;;
         cassandra) write_cassandra_yaml ;;
