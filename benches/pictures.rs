@@ -1,7 +1,7 @@
-//! Makes the pictures that the benchmark serves: `pictures PHOTOS OUT COUNT`.
+//! Makes the pictures that the benchmark serves: `pictures PHOTOS OUT COUNT [SIDE]`.
 //!
-//! Sections of the demo's photographs at the sizes and qualities that pages have, 80 to 100 KB on average; the
-//! same ones every time.
+//! Sections of the demo's photographs at the sizes and qualities that pages have, 80 to 100 KB on average, or
+//! thumbnails of SIDE×SIDE pixels; the same ones every time.
 
 use std::{
     error::Error,
@@ -28,7 +28,11 @@ struct Photo {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    let [photos, out, count] = args.as_slice() else { return Err("usage: pictures PHOTOS OUT COUNT".into()) };
+    let (photos, out, count, side) = match args.as_slice() {
+        [photos, out, count] => (photos, out, count, None),
+        [photos, out, count, side] => (photos, out, count, Some(side.parse::<u32>()?)),
+        _ => return Err("usage: pictures PHOTOS OUT COUNT [SIDE]".into()),
+    };
     let (out, count) = (PathBuf::from(out), count.parse::<usize>()?);
     let mut photos: Vec<PathBuf> =
         std::fs::read_dir(photos)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
@@ -36,8 +40,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let photos: Vec<Photo> = photos.iter().map(|path| open(path)).collect::<Result<_, _>>()?;
     std::fs::create_dir_all(&out)?;
 
-    let sizes: Vec<(u32, u32)> =
-        SIZES.iter().flat_map(|&(width, height, weight)| std::iter::repeat_n((width, height), weight)).collect();
+    let sizes: Vec<(u32, u32)> = match side {
+        Some(side) => vec![(side, side)],
+        None => {
+            SIZES.iter().flat_map(|&(width, height, weight)| std::iter::repeat_n((width, height), weight)).collect()
+        }
+    };
     let mut random = fastrand::Rng::with_seed(1);
     let mut bytes = 0;
     for number in 0..count {

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 programs=$(realpath "${CARGO_TARGET_DIR:-target}")/debug
 out=$programs/../demo-kafka
-export STACK_DIR=${STACK_DIR:-$PWD/.stack/demo} STACK_BROKERS=1
+export STACK_DIR=${STACK_DIR:-$PWD/.stack/demo} STACK_BROKERS=1 STACK_SECURE=0
 export PATH=$PWD/scripts/kafka:$PATH
 facemill=$programs/facemill
 

@@ -4,6 +4,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::{
     sync::oneshot,
     task::{JoinError, JoinSet},
@@ -20,6 +21,9 @@ use crate::{domain::StageName, stages::Stage};
 
 /// How often lanes are looked at for what only time changes: ages and deadlines.
 const TICK: Duration = Duration::from_millis(100);
+
+/// Events that are taken in a row, if they are there, before completions have their turn.
+const EVENTS: usize = 64;
 
 /// Runs one stage over one source until the source ends or a stop is asked for.
 pub struct Runner<S, I> {
@@ -144,13 +148,14 @@ impl<S: Stage, I: Source> Driver<S, I> {
                 }
                 // Last: a source that always has something would let nothing below it have its turn.
                 event = self.source.next(), if !self.ended => {
-                    let event = event.map_err(port_error::<S>)?;
-                    self.handle(event);
+                    self.handle(event.map_err(port_error::<S>)?);
+                    self.take_what_is_there()?;
                 }
             }
+            let all_bytes = self.lanes.values().map(Lane::bytes).sum();
             while let Some(partition) = self.touched.pop_first() {
                 self.store_position(partition)?;
-                self.balance(partition);
+                self.balance(partition, all_bytes);
             }
             self.finish_drains().await;
         }
@@ -175,6 +180,18 @@ impl<S: Stage, I: Source> Driver<S, I> {
             lane.close();
             self.source.pause(*partition);
         }
+    }
+
+    /// Takes events that need no waiting, so that lanes are looked at once for all of them.
+    fn take_what_is_there(&mut self) -> Result<(), RunnerError> {
+        for _ in 0..EVENTS {
+            if self.ended {
+                break;
+            }
+            let Some(event) = self.source.next().now_or_never() else { break };
+            self.handle(event.map_err(port_error::<S>)?);
+        }
+        Ok(())
     }
 
     fn handle(&mut self, event: Event) {
@@ -263,9 +280,8 @@ impl<S: Stage, I: Source> Driver<S, I> {
         }
     }
 
-    /// Begins what there is room for, and pauses or resumes the source.
-    fn balance(&mut self, partition: Partition) {
-        let all_bytes = self.lanes.values().map(Lane::bytes).sum();
+    /// Begins what there is room for, and pauses or resumes the source; `all_bytes` are those of all lanes.
+    fn balance(&mut self, partition: Partition, all_bytes: usize) {
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
         while let Some(delivery) = lane.begin(&self.limits) {
             self.tasks.spawn(carry(Arc::clone(&self.work), delivery, lane.live.clone()));
@@ -319,7 +335,7 @@ mod tests {
         let (drained, _answer) = oneshot::channel();
         driver.handle(Event::Revoked { partitions: vec![0], drained });
         driver.handle(delivery(6));
-        driver.balance(0);
+        driver.balance(0, 0);
         assert!(driver.tasks.is_empty(), "what had not begun is the next owner's");
     }
 

@@ -53,6 +53,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("check.crcs", "true"),
     ("session.timeout.ms", "45000"),
     ("fetch.wait.max.ms", "100"),
+    // A full read-ahead is looked at again this soon. With the default, a second, a consumer reads 16 MiB a second.
+    ("fetch.queue.backoff.ms", "10"),
     // What is read ahead, in memory. A record may be larger: it then comes alone.
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.max.bytes", "16777216"),
@@ -262,6 +264,9 @@ impl Drop for KafkaSource {
 #[async_trait]
 impl Source for KafkaSource {
     async fn next(&mut self) -> Result<Event, PortError> {
+        // A batch must not keep the thread from the tasks that its first records have begun: their lane would fill up
+        // and be paused, and librdkafka would fetch again what it has read ahead.
+        tokio::task::coop::consume_budget().await;
         loop {
             if let Some(event) = self.batch.next() {
                 return Ok(event);

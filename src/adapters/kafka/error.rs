@@ -20,7 +20,10 @@ pub enum KafkaError {
         cause: String,
     },
     /// A topic is not there.
-    #[error("the topic '{0}' is not there: `facemill topics apply --yes` makes it, or check kafka.topic_prefix")]
+    #[error(
+        "the topic '{0}' is not there, or this user may not see it: `facemill topics apply --yes` makes it; check \
+         kafka.topic_prefix and the user's rights (kafka-acls --operation Describe)"
+    )]
     NoTopic(String),
     /// A permission is missing.
     #[error("Kafka refuses '{topic}' ({cause}): give this user the rights to it (kafka-acls)")]

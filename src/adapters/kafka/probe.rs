@@ -1,9 +1,13 @@
-use std::time::Duration;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError as Native,
+    types::RDKafkaErrorCode,
 };
 
 use super::{
@@ -11,6 +15,9 @@ use super::{
     error::{KafkaError, config_error, is_denied},
     options::{KafkaOptions, client_config},
 };
+
+/// Between two questions about a group whose coordinator moves.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Looks at how far a consumer group is in a topic, without being a member: it joins nothing, reads no record and
 /// stores no position.
@@ -49,17 +56,27 @@ impl Probe {
     /// # Errors
     /// When the topic or the group is not for us, not there, or no broker answers.
     pub fn progress(&self) -> Result<Progress, KafkaError> {
+        check_topic(self.consumer.client(), &self.options, &self.topic, self.timeout)?;
+        let give_up = Instant::now() + self.timeout;
+        loop {
+            match self.look() {
+                // Brokers on which a group is new, or which have just come up.
+                Err(error) if is_moving(&error) && Instant::now() < give_up => thread::sleep(AGAIN),
+                looked => return looked.map_err(|error| self.failed(&error)),
+            }
+        }
+    }
+
+    fn look(&self) -> Result<Progress, Native> {
         let Probe { consumer, topic, .. } = self;
-        check_topic(consumer.client(), &self.options, topic, self.timeout)?;
-        let failed = |error: Native| self.failed(&error);
-        let metadata = consumer.fetch_metadata(Some(topic), self.timeout).map_err(failed)?;
+        let metadata = consumer.fetch_metadata(Some(topic), self.timeout)?;
         let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());
         let mut list = TopicPartitionList::new();
         list.add_partition_range(topic, 0, i32::try_from(partitions).unwrap_or(i32::MAX) - 1);
-        let committed = consumer.committed_offsets(list, self.timeout).map_err(failed)?;
+        let committed = consumer.committed_offsets(list, self.timeout)?;
         let mut lag = 0;
         for element in committed.elements() {
-            let (low, high) = consumer.fetch_watermarks(topic, element.partition(), self.timeout).map_err(failed)?;
+            let (low, high) = consumer.fetch_watermarks(topic, element.partition(), self.timeout)?;
             let position = element.offset().to_raw().filter(|offset| *offset >= low).unwrap_or(low);
             lag += u64::try_from(high - position).unwrap_or(0);
         }
@@ -78,4 +95,10 @@ impl Probe {
             },
         }
     }
+}
+
+/// Whether the group's coordinator is about to be another one.
+fn is_moving(error: &Native) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    matches!(error.rdkafka_error_code(), Some(NotCoordinator | CoordinatorNotAvailable | CoordinatorLoadInProgress))
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::finding::Finding;
 use crate::{
     adapters::kafka::{
-        KafkaOptions,
+        KafkaError, KafkaOptions,
         admin::{Admin, AdminError},
         takes_batches,
     },
@@ -88,7 +88,7 @@ fn is_used(topic: &Topic, settings: &Settings) -> bool {
 fn of_topic(topic: &Topic, prefix: &str, kafka: &KafkaOptions, cluster: &Cluster) -> Finding {
     let name = format!("{prefix}{}", topic.name);
     let Some(actual) = cluster.topics.get(&name) else {
-        return Finding::failed("topic", format!("{name} is not there: facemill topics apply --yes"));
+        return Finding::failed("topic", KafkaError::NoTopic(name));
     };
     let found = format!("{name} has {} partitions, {} replicas", actual.partitions, actual.replicas);
     let limit = actual.number("max.message.bytes").and_then(|limit| u64::try_from(limit).ok());
