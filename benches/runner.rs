@@ -19,7 +19,7 @@ use facemill::{
     adapters::kafka::{ConsumerGroup, KafkaOptions, KafkaProducer, Secret},
     domain::{Facts, Failure, ImageId, Message, Model, Pipeline, Record, ResultRow, Settled, StageName, Timestamp},
     runner::{
-        LaneLimits, Next, Outlets, RetryPolicy, Runner, Work, open_gate,
+        Gate, LaneLimits, Next, Outlets, RetryPolicy, Runner, Work,
         ports::{PortError, Publish, ResultStore},
     },
     stages::{Effect, Stage},
@@ -103,7 +103,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             outlets: Outlets::default(),
             redo: HashSet::new(),
             turns: Semaphore::new(Semaphore::MAX_PERMITS),
-            gate: open_gate(),
+            gate: Gate::open(),
             retry: RetryPolicy { attempts: 1, base: Duration::ZERO, cap: Duration::ZERO },
             default_job: "bench".to_owned(),
             model: Model { name: "none".to_owned(), sha256: String::new() },

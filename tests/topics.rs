@@ -12,8 +12,8 @@ use facemill::{
     app::Topics,
     config::{self, Settings},
     domain::{
-        DeadLetter, DeadLetterClass, Facts, Fetched, FrameFormat, Headers, Message, Picture, Reason, Record, StageName,
-        Timestamp,
+        DeadLetter, DeadLetterClass, Facts, Fetched, FrameFormat, Headers, Message, Model, Picture, Pipeline, Reason,
+        Record, ResultRow, StageName, Timestamp,
     },
     topics::{Party, Topic, embedded},
 };
@@ -174,8 +174,15 @@ fn records() -> Vec<(&'static str, Record, Record)> {
         ("waitingUrl", waiting(true), waiting(false)),
         ("image", message(false, true).encode(), message(false, false).encode()),
         ("frame", message(true, true).encode(), message(true, false).encode()),
+        ("result", result(true), result(false)),
         ("deadLetter", dead_letter(invalid, StageName::Fetch, 1), dead_letter(internal, StageName::Detect, 9)),
     ]
+}
+
+fn result(all: bool) -> Record {
+    let model = Model { name: "m".into(), sha256: "0".repeat(64) };
+    let pipeline = Pipeline { version: "0".into(), fingerprint: "f".into(), epoch: Timestamp::from_micros(0) };
+    ResultRow::detected(message(true, all).facts, vec![], &model, &pipeline).event().unwrap()
 }
 
 /// All properties and all required ones of a schema of headers.
@@ -233,7 +240,11 @@ fn headers_that_a_submitter_may_send_are_read() {
 /// Every header that is named in the source, whoever may use it.
 #[test]
 fn no_header_of_the_code_is_left_out() {
-    let sources = [include_str!("../src/domain/message.rs"), include_str!("../src/domain/dead_letter.rs")];
+    let sources = [
+        include_str!("../src/domain/message.rs"),
+        include_str!("../src/domain/dead_letter.rs"),
+        include_str!("../src/domain/result.rs"),
+    ];
     let constants = sources
         .iter()
         .flat_map(|source| source.lines())

@@ -22,7 +22,7 @@ use crate::{
     config::Settings,
     domain::{FrameFormat, Model, Pipeline, Reason, StageName},
     runner::{
-        Delayed, Later, Next, Outlets, Runner, RunnerError, Step, Work, open_gate,
+        Delayed, Gate, Later, Next, Outlets, Runner, RunnerError, Step, Work,
         ports::{Publish, ResultStore},
     },
     stages::Stage,
@@ -31,6 +31,13 @@ use crate::{
 
 /// What a rebalance waits longer than the runner's own deadline, which then decides.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Messages that a stage may hold for each of its threads. Most of them wait until brokers or database have what was
+/// made of them: with fewer, the time that those take would bound the stage, and not its own work.
+const TURNS: usize = 32;
+
+/// How long the last answers of `/metrics` may take at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// The topics' names.
 pub struct Topics<'a>(pub &'a Settings);
@@ -156,8 +163,11 @@ impl Cluster<'_> {
         let leave = tokio::task::spawn_blocking(|| memberships.into_iter().for_each(Membership::left));
         leave.await?;
         served.cancel();
-        if let Some(server) = server {
-            server.await?;
+        // One who has not finished asking is not waited for.
+        if let Some(server) = server
+            && let Ok(ended) = tokio::time::timeout(LAST_ANSWERS, server).await
+        {
+            ended?;
         }
         result
     }
@@ -166,7 +176,11 @@ impl Cluster<'_> {
 impl Cluster<'_> {
     /// Refuses topics that would refuse our batches.
     async fn check_sizes(&self) -> Result<(), AppError> {
-        let outputs: BTreeSet<_> = self.stages.iter().flat_map(|stage| Topics(self.settings).outputs(*stage)).collect();
+        let topics = Topics(self.settings);
+        let mut outputs: BTreeSet<_> = self.stages.iter().flat_map(|stage| topics.outputs(*stage)).collect();
+        if self.fuse {
+            outputs.retain(|output| !self.stages.iter().any(|fed| topics.input(*fed) == *output));
+        }
         let admin = Admin::connect(&self.kafka, self.settings.kafka.start_timeout);
         let cluster = match admin {
             Ok(admin) => admin.cluster(&outputs).await,
@@ -265,10 +279,10 @@ impl<'a> Running<'a> {
         match stage {
             StageName::Fetch => {
                 let fetch = Arc::new(build_fetch(settings)?);
-                for (topic, _) in topics.later() {
-                    self.read(Arc::clone(&fetch), topic, next.clone(), Semaphore::MAX_PERMITS)?;
+                for (topic, delay) in topics.later() {
+                    self.read(Arc::clone(&fetch), topic, next.clone(), Semaphore::MAX_PERMITS, delay)?;
                 }
-                self.read(fetch, topics.input(stage), next, Semaphore::MAX_PERMITS)?;
+                self.read(fetch, topics.input(stage), next, Semaphore::MAX_PERMITS, Duration::ZERO)?;
                 Ok(None)
             }
             StageName::Preprocess => {
@@ -277,14 +291,14 @@ impl<'a> Running<'a> {
                     preprocess,
                     topics.input(stage),
                     next,
-                    2 * threads(settings.preprocess.threads).get(),
+                    TURNS * threads(settings.preprocess.threads).get(),
                     is_fed,
                 )
             }
             StageName::Detect => {
                 let (detect, model) = build_detect(settings)?;
                 self.model.name = model.name;
-                self.place(detect, topics.input(stage), next, 2 * threads(settings.detect.threads).get(), is_fed)
+                self.place(detect, topics.input(stage), next, TURNS * threads(settings.detect.threads).get(), is_fed)
             }
         }
     }
@@ -301,12 +315,21 @@ impl<'a> Running<'a> {
         if is_fed {
             return Ok(Some(Arc::new(self.work(stage, topic, next, turns)?)));
         }
-        self.read(stage, topic, next, turns)?;
+        self.read(stage, topic, next, turns, Duration::ZERO)?;
         Ok(None)
     }
 
     /// Joins the group that reads a topic.
-    fn read<S: Stage>(&mut self, stage: S, topic: String, next: Next, turns: usize) -> Result<(), AppError> {
+    ///
+    /// Its records are held for `longest` at most until they are due.
+    fn read<S: Stage>(
+        &mut self,
+        stage: S,
+        topic: String,
+        next: Next,
+        turns: usize,
+        longest: Duration,
+    ) -> Result<(), AppError> {
         let settings = self.cluster.settings;
         let drain = settings.runner.drain_timeout;
         let counts = Arc::new(KafkaMetrics::default());
@@ -323,7 +346,8 @@ impl<'a> Running<'a> {
         self.memberships.push(membership);
         self.clients.push(Observed { stage: S::NAME.as_str(), topic, counts });
         let limits = lane_limits(settings);
-        let runner = Runner { work, source: Delayed::new(source), commit: Arc::new(positions), limits, drain };
+        let source = Delayed::new(source, longest);
+        let runner = Runner { work, source, commit: Arc::new(positions), limits, drain };
         self.runners.push(Box::new(move |stop| Box::pin(runner.run(stop))));
         Ok(())
     }
@@ -353,7 +377,7 @@ impl<'a> Running<'a> {
             redo: Reason::ALL.iter().copied().filter(|reason| reason.is_transient()).collect::<HashSet<_>>(),
             turns: Semaphore::new(turns),
             // Only fetch runs ahead: what the other stages make is smaller, and made of what is in memory already.
-            gate: if S::NAME == StageName::Fetch { self.gate.subscribe() } else { open_gate() },
+            gate: if S::NAME == StageName::Fetch { Gate::of(&self.gate) } else { Gate::open() },
             retry: retry_policy(settings),
             default_job: settings.kafka.default_job.clone(),
             model: self.model.clone(),

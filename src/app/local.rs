@@ -18,7 +18,7 @@ use crate::{
     config::Settings,
     domain::{FrameFormat, Message, Model, Pipeline, Reason, Timestamp},
     runner::{
-        Next, Outlets, Runner, Work, open_gate,
+        Gate, Next, Outlets, Runner, Work,
         ports::{Publish, ResultStore, Source},
     },
     stages::{Stage, detect::Detect, fetch::Fetch, preprocess::Preprocess},
@@ -180,7 +180,7 @@ impl Builder<'_> {
                 outlets: Outlets::default(),
                 redo: self.local.redo.clone(),
                 turns: Semaphore::new(turns),
-                gate: open_gate(),
+                gate: Gate::open(),
                 retry: retry_policy(self.settings),
                 default_job: self.local.job.clone(),
                 model: self.model.clone(),

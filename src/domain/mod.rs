@@ -21,7 +21,7 @@ pub use image_id::ImageId;
 pub use message::{Facts, Fetched, FrameFormat, MAX_JOB_BYTES, MAX_URL_RECORD_BYTES, Message, Picture, Timings};
 pub use outcome::{Failure, Persistence, Reason, Status};
 pub use record::{Headers, Record, RecordError};
-pub use result::{Model, Pipeline, ResultRow, Settled, Timestamps};
+pub use result::{Model, Pipeline, RANKS, ResultRow, Settled, Timestamps};
 pub use stage::StageName;
 pub use timestamp::Timestamp;
 pub use url::{CanonicalUrl, MAX_URL_BYTES, UrlError};

@@ -2,6 +2,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Face, Facts, Failure, Headers, ImageId, Reason, Record, Status, Timestamp, Timings};
 
+/// Header of the event.
+const WRITE_TIMESTAMP: &str = "write-timestamp";
+
+/// Steps of the write timestamp from one base to the next: room for the rank of an outcome.
+pub const RANKS: i64 = 10;
+
 /// The terminal row of one URL; as JSON it is `schemas/result.schema.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
@@ -136,12 +142,15 @@ impl ResultRow {
         }
     }
 
-    /// The row as a record of the topic of results.
+    /// The row as a record of the topic of results, with its write timestamp: of several events with one key, the one
+    /// with the highest is what the store has.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
     pub fn event(&self) -> serde_json::Result<Record> {
-        Ok(Record { key: Some(self.image_id), headers: Headers::default(), value: serde_json::to_vec(self)?.into() })
+        let mut headers = Headers::default();
+        headers.push(WRITE_TIMESTAMP, self.write_timestamp().to_string());
+        Ok(Record { key: Some(self.image_id), headers, value: serde_json::to_vec(self)?.into() })
     }
 
     /// The timestamp of the write, in microseconds: of two rows of one URL the higher one stays.
@@ -156,9 +165,9 @@ impl ResultRow {
             Some(reason) if !reason.is_transient() => 1,
             Some(_) => 0,
         };
-        let own = self.timestamps.submitted_at.max(self.pipeline.epoch).as_micros() / 10;
-        let above = self.outranks.map_or(i64::MIN, |timestamp| timestamp / 10 + 1);
-        own.max(above) * 10 + rank
+        let own = self.timestamps.submitted_at.max(self.pipeline.epoch).as_micros() / RANKS;
+        let above = self.outranks.map_or(i64::MIN, |timestamp| timestamp / RANKS + 1);
+        own.max(above) * RANKS + rank
     }
 }
 

@@ -1,9 +1,12 @@
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 
-use super::ports::{Delivery, Event, Partition, PortError, Source};
+use super::ports::{Delivery, Event, Generation, Partition, PortError, Source};
 
 /// A source whose records are held until the time that each names ([`crate::domain::Record::not_before`]).
 ///
@@ -12,6 +15,10 @@ use super::ports::{Delivery, Event, Partition, PortError, Source};
 /// come in their order: one that is not due holds back those behind it, which are due later anyway.
 pub struct Delayed<I> {
     source: I,
+    /// No record is held for longer, whatever it says: it may be foreign, or of a machine whose clock is wrong.
+    longest: Duration,
+    /// Under which each partition is assigned.
+    generations: BTreeMap<Partition, Generation>,
     held: BTreeMap<Partition, Held>,
     /// Partitions that the runner wants paused.
     paused: BTreeSet<Partition>,
@@ -24,9 +31,19 @@ struct Held {
 }
 
 impl<I: Source> Delayed<I> {
-    /// Around a source.
-    pub fn new(source: I) -> Self {
-        Delayed { source, held: BTreeMap::new(), paused: BTreeSet::new() }
+    /// Around a source whose records wait no longer than `longest`: zero for those that are not meant to wait.
+    pub fn new(source: I, longest: Duration) -> Self {
+        let (generations, held, paused) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Delayed { source, longest, generations, held, paused }
+    }
+
+    /// Pauses and what is held end with the assignment.
+    fn forget(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            self.generations.remove(partition);
+            self.held.remove(partition);
+            self.paused.remove(partition);
+        }
     }
 
     /// The next held record that is due.
@@ -38,7 +55,7 @@ impl<I: Source> Delayed<I> {
         let held = self.held.get_mut(&partition)?;
         let delivery = held.deliveries.pop_front();
         match held.deliveries.front() {
-            Some(next) => held.due = due_at(next),
+            Some(next) => held.due = due_at(next, self.longest),
             None => {
                 self.held.remove(&partition);
                 self.source.resume(partition);
@@ -50,11 +67,15 @@ impl<I: Source> Delayed<I> {
     /// Holds the record if it is not due, or if others before it are held.
     fn hold(&mut self, delivery: Delivery) -> Option<Delivery> {
         let partition = delivery.partition;
+        // The runner drops what is of an assignment that is over; this one must not wait for it.
+        if self.generations.get(&partition) != Some(&delivery.generation) {
+            return Some(delivery);
+        }
         if let Some(held) = self.held.get_mut(&partition) {
             held.deliveries.push_back(delivery);
             return None;
         }
-        let due = due_at(&delivery);
+        let due = due_at(&delivery, self.longest);
         if due <= Instant::now() {
             return Some(delivery);
         }
@@ -64,8 +85,9 @@ impl<I: Source> Delayed<I> {
     }
 }
 
-fn due_at(delivery: &Delivery) -> Instant {
-    Instant::now() + delivery.record.not_before().map(|time| time.time_left()).unwrap_or_default()
+fn due_at(delivery: &Delivery, longest: Duration) -> Instant {
+    let left = delivery.record.not_before().map(|time| time.time_left()).unwrap_or_default();
+    Instant::now() + left.min(longest)
 }
 
 #[async_trait]
@@ -87,10 +109,11 @@ impl<I: Source> Source for Delayed<I> {
                     None => continue,
                 },
                 // What is held of an assignment that is over comes again to whoever has the partition then.
-                Event::Assigned(partition, _) => drop(self.held.remove(&partition)),
-                Event::Revoked { ref partitions, .. } | Event::Lost(ref partitions) => {
-                    partitions.iter().for_each(|partition| drop(self.held.remove(partition)));
+                Event::Assigned(partition, generation) => {
+                    self.forget(&[partition]);
+                    self.generations.insert(partition, generation);
                 }
+                Event::Revoked { ref partitions, .. } | Event::Lost(ref partitions) => self.forget(partitions),
                 Event::End if !self.held.is_empty() => continue,
                 Event::End => {}
             }
@@ -157,7 +180,7 @@ mod tests {
         fn new() -> Self {
             let (send, events) = mpsc::unbounded_channel();
             let paused = Arc::<Mutex<HashSet<Partition>>>::default();
-            let source = Delayed::new(Scripted { events, paused: Arc::clone(&paused) });
+            let source = Delayed::new(Scripted { events, paused: Arc::clone(&paused) }, 5 * SOON);
             World { send, paused, source }
         }
 
@@ -166,6 +189,11 @@ mod tests {
             let record: Record = facts.resubmission(1, Timestamp::now() + wait, Reason::ReadTimeout);
             let delivery = Delivery { partition, offset, generation: 1, appended_at: None, record };
             self.send.send(Event::Delivery(delivery)).unwrap();
+        }
+
+        async fn assign(&mut self, partition: Partition, generation: Generation) {
+            self.send.send(Event::Assigned(partition, generation)).unwrap();
+            assert!(matches!(self.source.next().await, Ok(Event::Assigned(..))));
         }
 
         fn is_paused(&self, partition: Partition) -> bool {
@@ -185,6 +213,8 @@ mod tests {
     #[tokio::test]
     async fn a_record_waits_for_its_time_with_its_partition_paused_and_others_go_on() {
         let mut world = World::new();
+        world.assign(0, 1).await;
+        world.assign(1, 1).await;
         world.put(0, 5, SOON);
         world.put(0, 6, SOON);
         world.put(1, 7, Duration::ZERO);
@@ -200,6 +230,7 @@ mod tests {
     #[tokio::test]
     async fn a_due_record_stays_behind_one_that_is_not() {
         let mut world = World::new();
+        world.assign(0, 1).await;
         world.put(0, 5, SOON);
         world.put(0, 6, Duration::ZERO);
         assert_eq!(world.next().await, None);
@@ -212,6 +243,7 @@ mod tests {
     async fn what_is_held_goes_with_its_assignment() {
         let mut world = World::new();
         for event in [Event::Lost(vec![0]), Event::Revoked { partitions: vec![0], drained: oneshot::channel().0 }] {
+            world.assign(0, 1).await;
             world.put(0, 5, SOON);
             assert_eq!(world.next().await, None);
             world.send.send(event).unwrap();
@@ -222,8 +254,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_pause_and_what_came_late_end_with_their_assignment() {
+        let mut world = World::new();
+        world.assign(0, 1).await;
+        world.source.pause(0);
+        world.send.send(Event::Lost(vec![0])).unwrap();
+        world.source.next().await.unwrap();
+        world.put(0, 5, SOON);
+        assert_eq!(world.next().await, Some((0, 5)), "of no assignment: for the runner to drop");
+        world.assign(0, 1).await;
+        world.put(0, 5, SOON);
+        assert_eq!(world.next().await, None, "not due");
+        tokio::time::sleep(SOON).await;
+        assert_eq!(world.next().await, Some((0, 5)), "nobody has asked for a pause under this assignment");
+    }
+
+    #[tokio::test]
+    async fn nothing_waits_longer_than_its_topic_says() {
+        let mut world = World::new();
+        world.assign(0, 1).await;
+        world.put(0, 5, Duration::from_secs(3600));
+        assert_eq!(world.next().await, None);
+        tokio::time::sleep(5 * SOON).await;
+        assert_eq!(world.next().await, Some((0, 5)));
+    }
+
+    #[tokio::test]
     async fn the_runners_pause_outlives_the_wait() {
         let mut world = World::new();
+        world.assign(0, 1).await;
         world.put(0, 5, SOON);
         world.put(0, 6, SOON);
         assert_eq!(world.next().await, None);

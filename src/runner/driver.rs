@@ -129,6 +129,8 @@ impl<S: Stage, I: Source> Runner<S, I> {
 
 impl<S: Stage, I: Source> Driver<S, I> {
     async fn run(&mut self, stop: CancellationToken) -> Result<(), RunnerError> {
+        let (work, topic) = (Arc::clone(&self.work), self.work.topic.clone());
+        let _life = work.health.life(&topic);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_finished() {
@@ -161,16 +163,14 @@ impl<S: Stage, I: Source> Driver<S, I> {
         }
         // Work that outlived the deadline is abandoned here: its records are not settled and come again.
         self.lanes.clear();
-        self.work.health.ended(&self.work.topic);
         self.commit.commit().await.map_err(port_error::<S>)
     }
 
     fn is_finished(&self) -> bool {
-        // Records wait in a lane only while others of it are under way.
         let idle = self.tasks.is_empty();
         match self.deadline {
             Some(deadline) => idle || Instant::now() >= deadline,
-            None => self.ended && idle,
+            None => self.ended && idle && self.lanes.values().all(Lane::is_idle),
         }
     }
 
@@ -283,7 +283,9 @@ impl<S: Stage, I: Source> Driver<S, I> {
     /// Begins what there is room for, and pauses or resumes the source; `all_bytes` are those of all lanes.
     fn balance(&mut self, partition: Partition, all_bytes: usize) {
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
-        while let Some(delivery) = lane.begin(&self.limits) {
+        // Behind the gate a record is not begun: it can be given back at once.
+        let is_open = self.work.gate.is_open();
+        while is_open && let Some(delivery) = lane.begin(&self.limits) {
             self.tasks.spawn(carry(Arc::clone(&self.work), delivery, lane.live.clone()));
         }
         if self.deadline.is_some() {
@@ -319,7 +321,10 @@ fn port_error<S: Stage>(error: PortError) -> RunnerError {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::model_test::Shared, *};
+    use super::{
+        super::{model_test::Shared, work::Gate},
+        *,
+    };
     use crate::domain::{Message, Timestamp};
 
     #[tokio::test]
@@ -337,6 +342,37 @@ mod tests {
         driver.handle(delivery(6));
         driver.balance(0, 0);
         assert!(driver.tasks.is_empty(), "what had not begun is the next owner's");
+    }
+
+    #[tokio::test]
+    async fn behind_a_closed_gate_nothing_is_begun_and_a_partition_is_given_back_at_once() {
+        let gate = tokio::sync::watch::Sender::new(false);
+        let (mut runner, _events) = Shared::default().runner();
+        runner.work.gate = Gate::of(&gate);
+        let mut driver = runner.into_driver();
+        let record = Message::submission("http://a.example/", "job", Timestamp::now());
+        driver.handle(Event::Assigned(0, 1));
+        driver.handle(Event::Delivery(Delivery { partition: 0, offset: 5, generation: 1, appended_at: None, record }));
+        driver.balance(0, 0);
+        assert!(driver.tasks.is_empty());
+        let (drained, mut answer) = oneshot::channel();
+        driver.handle(Event::Revoked { partitions: vec![0], drained });
+        driver.finish_drains().await;
+        assert!(answer.try_recv().is_ok());
+    }
+
+    #[tokio::test]
+    async fn when_the_gate_opens_work_begins() {
+        let gate = tokio::sync::watch::Sender::new(false);
+        let (mut runner, _events) = Shared::default().runner();
+        runner.work.gate = Gate::of(&gate);
+        let mut driver = runner.into_driver();
+        let record = Message::submission("http://a.example/", "job", Timestamp::now());
+        driver.handle(Event::Assigned(0, 1));
+        driver.handle(Event::Delivery(Delivery { partition: 0, offset: 5, generation: 1, appended_at: None, record }));
+        gate.send_replace(true);
+        driver.balance(0, 0);
+        assert_eq!(driver.tasks.len(), 1);
     }
 
     #[tokio::test]

@@ -29,4 +29,4 @@ pub use lane::LaneLimits;
 pub use outlets::{Later, Outlets};
 pub use retry::RetryPolicy;
 pub use watermark::Watermark;
-pub use work::{Next, Step, Work, open_gate};
+pub use work::{Gate, Next, Step, Work};

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LaneLimits, Later, Next, Outlets, RetryPolicy, Runner, RunnerError, Work, open_gate,
+    Gate, LaneLimits, Later, Next, Outlets, RetryPolicy, Runner, RunnerError, Work,
     ports::{Commit, Delivery, Event, Generation, Offset, Partition, PortError, Publish, ResultStore, Source},
 };
 use crate::{
@@ -88,7 +88,7 @@ impl Shared {
                 },
                 redo: HashSet::new(),
                 turns: Semaphore::new(TURNS),
-                gate: open_gate(),
+                gate: Gate::open(),
                 retry: RetryPolicy { attempts: 2, base: Duration::from_secs(1), cap: Duration::from_secs(1) },
                 default_job: "job".into(),
                 model: Model { name: "m".into(), sha256: String::new() },

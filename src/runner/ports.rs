@@ -69,7 +69,8 @@ pub trait Source: Send {
     /// The next event. Cancel safe: a dropped call loses nothing.
     async fn next(&mut self) -> Result<Event, PortError>;
 
-    /// Hands out no records of this partition until [`Source::resume`]. Those on their way may still come.
+    /// Hands out no records of this partition until [`Source::resume`] or the end of the assignment. Those on their way
+    /// may still come.
     fn pause(&mut self, partition: Partition);
 
     /// Ends a pause.

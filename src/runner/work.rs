@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     domain::{
-        DeadLetter, DeadLetterClass, Facts, Failure, ImageId, Message, Model, Pipeline, Reason, Record, RecordError,
-        ResultRow, StageName, Timestamp,
+        DeadLetter, DeadLetterClass, Facts, Failure, Headers, ImageId, Message, Model, Pipeline, RANKS, Reason, Record,
+        RecordError, ResultRow, StageName, Timestamp,
     },
     stages::{Effect, Stage},
     telemetry::{Health, Metrics},
@@ -44,7 +44,7 @@ pub struct Work<S> {
     /// it makes of them does not pile up before a next topic that is full.
     pub turns: Semaphore,
     /// Whether the stages after this one keep up; while they do not, no work is begun.
-    pub gate: watch::Receiver<bool>,
+    pub gate: Gate,
     /// How often the stage is tried.
     pub retry: RetryPolicy,
     /// The job of records that name none.
@@ -59,9 +59,25 @@ pub struct Work<S> {
     pub health: Arc<Health>,
 }
 
-/// A gate that is open for ever.
-pub fn open_gate() -> watch::Receiver<bool> {
-    watch::Sender::new(true).subscribe()
+/// Holds work back while it is closed.
+#[derive(Debug, Clone)]
+pub struct Gate(watch::Receiver<bool>);
+
+impl Gate {
+    /// One that somebody opens and closes.
+    pub fn of(opener: &watch::Sender<bool>) -> Self {
+        Gate(opener.subscribe())
+    }
+
+    /// One that is open for ever.
+    pub fn open() -> Self {
+        Gate(watch::Sender::new(true).subscribe())
+    }
+
+    /// Whoever closed it and has ended since closes it no more.
+    pub(super) fn is_open(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
 }
 
 /// Where a stage hands over to.
@@ -78,28 +94,24 @@ pub enum Next {
 /// A stage that takes messages from the one before it without a topic between them.
 #[async_trait]
 pub trait Step: Send + Sync {
-    /// Carries the message until its effect is durable. `delivery` is the record with which it all began.
+    /// Carries the message until its effect is durable. `delivery` is the record of `topic` with which it all began.
     ///
     /// # Errors
     /// Only where a foreign system is beyond waiting for.
-    async fn take(&self, delivery: &Delivery, message: Message) -> Result<(), PortError>;
+    async fn take(&self, topic: &str, delivery: &Delivery, message: Message) -> Result<(), PortError>;
 }
 
 #[async_trait]
 impl<S: Stage> Step for Work<S> {
-    async fn take(&self, delivery: &Delivery, mut message: Message) -> Result<(), PortError> {
-        if !*self.gate.borrow() {
-            // Whoever closed it and has ended since closes it no more.
-            let _ = self.gate.clone().wait_for(|is_open| *is_open).await;
-        }
+    async fn take(&self, topic: &str, delivery: &Delivery, mut message: Message) -> Result<(), PortError> {
         // Never closed, so there is always a turn in the end.
         let _turn = self.turns.acquire().await;
         match self.attempt(&mut message).await {
-            Ok(Effect::HandOver(next)) => self.hand_over(delivery, *next).await,
+            Ok(Effect::HandOver(next)) => self.hand_over(topic, delivery, *next).await,
             Ok(Effect::Detected(faces)) => {
                 self.flag(ResultRow::detected(message.facts, faces, &self.model, &self.pipeline)).await
             }
-            Err(failure) => self.give_up(delivery, message.facts, failure).await,
+            Err(failure) => self.give_up(topic, delivery, message.facts, failure).await,
         }
     }
 }
@@ -118,7 +130,7 @@ impl<S: Stage> Work<S> {
             self.metrics.skipped.add(1);
             return Ok(());
         }
-        self.take(delivery, message).await
+        self.take(&self.topic, delivery, message).await
     }
 
     fn read(&self, delivery: &Delivery) -> Result<Message, RecordError> {
@@ -135,7 +147,7 @@ impl<S: Stage> Work<S> {
     /// its bytes.
     async fn refuse(&self, delivery: &Delivery, error: &RecordError) -> Result<(), PortError> {
         if self.outlets.dead_letters.is_some() {
-            return self.bury(delivery, DeadLetterClass::InvalidRecord, &error.to_string()).await;
+            return self.bury(&self.topic, delivery, DeadLetterClass::InvalidRecord, &error.to_string()).await;
         }
         let (mut facts, failure) = self.unreadable(&delivery.record, error);
         if S::NAME == StageName::Fetch && self.is_done(&mut facts).await? {
@@ -145,17 +157,22 @@ impl<S: Stage> Work<S> {
         self.flag(self.failed(facts, failure)).await
     }
 
-    /// Whether a row says that working on this URL again would change nothing. A row of another epoch or pipeline
-    /// is noted as the one to replace.
+    /// Whether a row says that working on this URL again would change nothing, or nothing for the better: one of a
+    /// later epoch is of a pipeline that replaces this one. A row that is to be replaced is noted.
     async fn is_done(&self, facts: &mut Facts) -> Result<bool, PortError> {
         let id = facts.image_id;
         let stored = self.until_available("read the stored result", || self.store.settled(&id)).await?;
         let Some(row) = stored else { return Ok(false) };
-        if row.epoch < self.pipeline.epoch || row.fingerprint != self.pipeline.fingerprint {
+        let is_older = row.epoch < self.pipeline.epoch;
+        let is_other = row.epoch == self.pipeline.epoch && row.fingerprint != self.pipeline.fingerprint;
+        let is_tried_again = row.epoch <= self.pipeline.epoch && row.reason.is_some_and(|r| self.redo.contains(&r));
+        if is_older || is_other {
             facts.outranks = Some(row.write_timestamp);
             return Ok(false);
         }
-        if row.reason.is_some_and(|reason| self.redo.contains(&reason)) {
+        if is_tried_again {
+            // Of the same base, so that the rank decides between this attempt and others that are under way.
+            facts.outranks = Some(row.write_timestamp - RANKS);
             return Ok(false);
         }
         self.until_available("note the job", || self.store.join(&facts.job, &id)).await?;
@@ -187,15 +204,15 @@ impl<S: Stage> Work<S> {
             self.metrics.retries.add(1);
             sleep(self.retry.delay(attempt).max(asked)).await;
             attempt += 1;
-            message.facts.attempts += 1;
+            message.facts.attempts = message.facts.attempts.saturating_add(1);
         }
     }
 
     /// Ends a URL that the stage could not carry further, or puts it off.
-    async fn give_up(&self, delivery: &Delivery, facts: Facts, failure: Failure) -> Result<(), PortError> {
+    async fn give_up(&self, topic: &str, delivery: &Delivery, facts: Facts, failure: Failure) -> Result<(), PortError> {
         if failure.reason == Reason::InternalError {
             tracing::error!(stage = %S::NAME, image_id = %facts.image_id, detail = failure.detail, "internal error");
-            self.bury(delivery, DeadLetterClass::InternalError, &failure.detail).await?;
+            self.bury(topic, delivery, DeadLetterClass::InternalError, &failure.detail).await?;
         }
         let asked = failure.retry_after.unwrap_or_default();
         if failure.reason.is_transient()
@@ -214,32 +231,40 @@ impl<S: Stage> Work<S> {
     }
 
     /// Publishes a dead letter, if there is a topic for them.
-    async fn bury(&self, delivery: &Delivery, class: DeadLetterClass, message: &str) -> Result<(), PortError> {
-        let Some(topic) = &self.outlets.dead_letters else { return Ok(()) };
+    async fn bury(
+        &self,
+        topic: &str,
+        delivery: &Delivery,
+        class: DeadLetterClass,
+        message: &str,
+    ) -> Result<(), PortError> {
+        let Some(outlet) = &self.outlets.dead_letters else { return Ok(()) };
         let Delivery { partition, offset, .. } = *delivery;
-        tracing::warn!(stage = %S::NAME, topic = self.topic, partition, offset, message, "dead letter");
-        let letter = DeadLetter { topic: &self.topic, partition, offset, stage: S::NAME, class, message };
+        tracing::warn!(stage = %S::NAME, topic, partition, offset, message, "dead letter");
+        let letter = DeadLetter { topic, partition, offset, stage: S::NAME, class, message };
         let record = letter.record(&delivery.record, usize::MAX);
-        let mut buried = self.until_available("publish a dead letter", || topic.publish(&record)).await;
+        let mut buried = self.until_available("publish a dead letter", || outlet.publish(&record)).await;
         if matches!(buried, Err(PortError::TooLarge(_))) {
-            // The topic takes less than it should. Its beginning, and where to find it, are better than nothing.
-            let record = letter.record(&delivery.record, SMALL_VALUE_BYTES);
-            buried = self.until_available("publish a dead letter", || topic.publish(&record)).await;
+            // The topic takes less than it should, or the headers are large. The beginning of the value, and where to
+            // find the rest, are better than nothing.
+            let bare = Record { headers: Headers::default(), ..delivery.record.clone() };
+            let record = letter.record(&bare, SMALL_VALUE_BYTES);
+            buried = self.until_available("publish a dead letter", || outlet.publish(&record)).await;
         }
         self.metrics.dead_letters.add(1);
         buried
     }
 
-    async fn hand_over(&self, delivery: &Delivery, message: Message) -> Result<(), PortError> {
+    async fn hand_over(&self, origin: &str, delivery: &Delivery, message: Message) -> Result<(), PortError> {
         if S::NAME == StageName::Fetch {
             self.metrics.fetched_bytes.add(message.body.len() as u64);
         }
         let topic = match &self.next {
-            Next::Stage(stage) => return stage.take(delivery, message).await,
+            Next::Stage(stage) => return stage.take(origin, delivery, message).await,
             Next::Topic(topic) => topic,
             Next::Nothing => {
                 let failure = Failure::new(Reason::InternalError, format!("{} has no next stage", S::NAME));
-                return self.give_up(delivery, message.facts, failure).await;
+                return self.give_up(origin, delivery, message.facts, failure).await;
             }
         };
         let facts = message.facts.clone();
@@ -294,22 +319,17 @@ impl<S: Stage> Work<S> {
     where
         F: Future<Output = Result<T, PortError>>,
     {
-        let mut attempt = 1;
+        let (mut attempt, mut waiting) = (1, None);
         loop {
             match call().await {
                 Err(PortError::Unavailable(error)) => {
                     let delay = RetryPolicy::INFRASTRUCTURE.delay(attempt);
-                    self.health.waits(what, &error);
+                    waiting.get_or_insert_with(|| self.health.wait(what)).because(&error);
                     tracing::warn!(%error, attempt, ?delay, "cannot {what}; waiting");
                     sleep(delay).await;
                     attempt += 1;
                 }
-                settled => {
-                    if attempt > 1 {
-                        self.health.goes_on(what);
-                    }
-                    return settled;
-                }
+                settled => return settled,
             }
         }
     }

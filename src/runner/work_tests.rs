@@ -110,7 +110,7 @@ fn work<S>(stage: S, world: &Arc<World>) -> Work<S> {
         },
         redo: HashSet::from([Reason::ReadTimeout]),
         turns: Semaphore::new(9),
-        gate: open_gate(),
+        gate: Gate::open(),
         retry: RetryPolicy { attempts: 1, base: std::time::Duration::ZERO, cap: std::time::Duration::ZERO },
         default_job: "job".into(),
         model: Model { name: "m".into(), sha256: String::new() },
@@ -211,23 +211,23 @@ async fn a_row_of_another_pipeline_is_outranked_and_one_of_the_same_is_left() {
     assert!(world.seen().is_empty(), "it is done");
     *world.stored.lock().unwrap() = settled("f", Some(Reason::ReadTimeout));
     work.carry(&delivery(URL)).await.unwrap();
-    assert_eq!(world.rows()[0].write_timestamp(), 1, "the submission's own time: 7 µs, cut to tens, and the rank");
+    assert_eq!(world.rows()[0].write_timestamp(), 1_000_001, "of the stored row's base: the rank decides");
     *world.stored.lock().unwrap() = settled("other", None);
     work.carry(&delivery(URL)).await.unwrap();
     assert!(world.rows()[1].write_timestamp() > 1_000_002);
 }
 
 #[tokio::test]
-async fn no_work_is_begun_while_the_gate_is_closed() {
-    let world = Arc::default();
-    let gate = watch::Sender::new(false);
-    let work = Arc::new(Work { gate: gate.subscribe(), ..work(Always(|_| fail(Reason::NotAnImage)), &world) });
-    let carried = tokio::spawn(async move { work.carry(&delivery(URL)).await });
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    assert!(world.seen().is_empty() && !carried.is_finished());
-    gate.send_replace(true);
-    carried.await.unwrap().unwrap();
-    assert_eq!(world.rows().len(), 1);
+async fn a_row_of_a_later_epoch_is_left_by_an_older_pipeline() {
+    let world = Arc::<World>::default();
+    let work = work(Always(|_| fail(Reason::NotAnImage)), &world);
+    for reason in [None, Some(Reason::ReadTimeout)] {
+        let epoch = Timestamp::from_micros(1_000_000);
+        let stored = Settled { reason, epoch, fingerprint: "other".to_owned(), write_timestamp: 1_000_002 };
+        *world.stored.lock().unwrap() = Some(stored);
+        work.carry(&delivery(URL)).await.unwrap();
+    }
+    assert!(world.seen().is_empty(), "{:?}", world.seen());
 }
 
 #[tokio::test]
@@ -240,4 +240,14 @@ async fn a_stage_fed_in_memory_ends_the_record_of_the_first_one() {
     let rows = world.rows();
     assert_eq!((rows.len(), world.records("images").len()), (1, 0));
     assert!(rows[0].timings.fetch_us.is_some() && rows[0].timings.detect_us.is_some());
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_stage_fed_in_memory_says_where_its_record_lies() {
+    let world = Arc::default();
+    let second = work(Then(Always(|_| fail(Reason::InternalError))), &world);
+    let first = work(Always(|message| Ok(Effect::HandOver(Box::new(message.clone())))), &world);
+    let first = Work { next: Next::Stage(Arc::new(second)), topic: "the first".to_owned(), ..first };
+    first.carry(&delivery(URL)).await.unwrap();
+    assert_eq!(world.records("dlq")[0].headers.get("__dlq.errors.topic").unwrap(), "the first");
 }

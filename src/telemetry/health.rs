@@ -10,20 +10,32 @@ pub struct Health(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What is being waited for, and why.
-    waits: BTreeMap<String, String>,
+    /// What is being waited for.
+    waits: BTreeMap<String, Wait>,
     /// Parts that must show a sign of life, and when they last did.
     beats: BTreeMap<String, Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Wait {
+    why: String,
+    /// Calls that wait.
+    calls: usize,
+}
+
+/// One call that waits. It does no more when this is dropped, however it ends.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    health: &'a Health,
+    what: &'a str,
 }
 
 impl Health {
     /// Notes that the process cannot do `what` and waits until it can.
     pub fn waits(&self, what: &str, why: &str) {
         let mut state = self.state();
-        match state.waits.get_mut(what) {
-            Some(known) => why.clone_into(known),
-            None => drop(state.waits.insert(what.to_owned(), why.to_owned())),
-        }
+        let wait = state.waits.entry(what.to_owned()).or_default();
+        why.clone_into(&mut wait.why);
     }
 
     /// Notes that it can again.
@@ -31,9 +43,15 @@ impl Health {
         self.state().waits.remove(what);
     }
 
+    /// Notes that one call of perhaps several waits until it can do `what`.
+    pub fn wait<'a>(&'a self, what: &'a str) -> Waiting<'a> {
+        self.state().waits.entry(what.to_owned()).or_default().calls += 1;
+        Waiting { health: self, what }
+    }
+
     /// What is being waited for, and why. Nothing: the process is ready.
     pub fn waiting(&self) -> Vec<(String, String)> {
-        self.state().waits.clone().into_iter().collect()
+        self.state().waits.iter().map(|(what, wait)| (what.clone(), wait.why.clone())).collect()
     }
 
     /// A sign of life.
@@ -45,9 +63,10 @@ impl Health {
         }
     }
 
-    /// A part that has ended, as it should.
-    pub fn ended(&self, part: &str) {
-        self.state().beats.remove(part);
+    /// Begins the life of a part, which must [`Health::beat`] from now on until this is dropped.
+    pub fn life<'a>(&'a self, part: &'a str) -> Life<'a> {
+        self.beat(part);
+        Life { health: self, part }
     }
 
     /// Parts without a sign of life for longer than `patience`.
@@ -58,6 +77,38 @@ impl Health {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A part that lives.
+#[derive(Debug)]
+pub struct Life<'a> {
+    health: &'a Health,
+    part: &'a str,
+}
+
+impl Drop for Life<'_> {
+    fn drop(&mut self) {
+        self.health.state().beats.remove(self.part);
+    }
+}
+
+impl Waiting<'_> {
+    /// Notes why.
+    pub fn because(&self, why: &str) {
+        self.health.waits(self.what, why);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.health.state();
+        if let Some(wait) = state.waits.get_mut(self.what) {
+            wait.calls = wait.calls.saturating_sub(1);
+            if wait.calls == 0 {
+                state.waits.remove(self.what);
+            }
+        }
     }
 }
 
@@ -77,13 +128,24 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_is_over_when_the_last_call_that_waits_is_given_up() {
+        let health = Health::default();
+        let (first, second) = (health.wait("write the result"), health.wait("write the result"));
+        first.because("no node answers");
+        drop(first);
+        assert_eq!(health.waiting(), [("write the result".to_owned(), "no node answers".to_owned())]);
+        drop(second);
+        assert!(health.waiting().is_empty());
+    }
+
+    #[test]
     fn a_part_is_stuck_when_it_shows_no_life_and_has_not_ended() {
         let health = Health::default();
-        health.beat("fetch");
+        let life = health.life("fetch");
         assert!(health.stuck(Duration::from_secs(60)).is_empty());
         std::thread::sleep(Duration::from_millis(2));
         assert_eq!(health.stuck(Duration::from_millis(1)), ["fetch"]);
-        health.ended("fetch");
+        drop(life);
         assert!(health.stuck(Duration::ZERO).is_empty());
     }
 }

@@ -1,4 +1,5 @@
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +19,7 @@ use rdkafka::{
 use tokio::sync::mpsc;
 
 use super::{
-    context::{Assignment, GroupContext, Watch},
+    context::{Assignment, GroupContext, RIGHTS, Watch},
     error::{KafkaError, config_error, is_denied, port_error},
     options::{KafkaOptions, client_config},
     record::{appended_at, record_of},
@@ -44,11 +45,13 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long a synchronous commit may take before it counts as failed; it is made again.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How positions are kept and records are read. Anything can be overridden but the first two, on which the promise
-/// hangs that no record is passed over.
+/// On these the promise hangs that no record is passed over: a configuration that says otherwise is refused.
+const FIXED: &[(&str, &str)] =
+    &[("enable.auto.offset.store", "false"), ("enable.auto.commit", "true"), ("auto.offset.reset", "earliest")];
+
+/// How records are read, where the configuration does not say otherwise.
 const DEFAULTS: &[(&str, &str)] = &[
     ("auto.commit.interval.ms", "1000"),
-    ("auto.offset.reset", "earliest"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("check.crcs", "true"),
     ("session.timeout.ms", "45000"),
@@ -88,12 +91,17 @@ impl ConsumerGroup {
     ) -> Result<(KafkaSource, KafkaPositions, Membership), KafkaError> {
         let mut config = client_config(options, DEFAULTS);
         config.set("group.id", &self.group);
-        config.set("enable.auto.offset.store", "false");
-        config.set("enable.auto.commit", "true");
+        for (name, value) in FIXED {
+            if options.get(name).is_some_and(|asked| asked != *value) {
+                return Err(KafkaError::Config(format!("{name} must stay {value}, or records would be passed over")));
+            }
+            config.set(*name, *value);
+        }
         let (events, receiver) = mpsc::channel(BATCHES);
         let assignment = Arc::<Assignment>::default();
         let context = GroupContext {
             watch: Watch { health, metrics },
+            group: self.group.clone(),
             topic: self.topic.clone(),
             assignment: Arc::clone(&assignment),
             events: events.clone(),
@@ -162,14 +170,10 @@ struct Poller {
 
 impl Poller {
     fn run(self, stop: &AtomicBool) {
-        while !stop.load(Ordering::Relaxed) {
-            let batch = self.batch();
-            if batch.as_ref().is_ok_and(Vec::is_empty) {
-                continue;
-            }
-            if self.events.blocking_send(batch).is_err() {
-                break;
-            }
+        if catch_unwind(AssertUnwindSafe(|| self.poll(stop))).is_err() {
+            let fault = "a fault of facemill's own, please report it: the thread that polls Kafka panicked";
+            // The runner stops by it. The consumer has a sender too, so that the channel does not close by itself.
+            let _ = self.events.blocking_send(Err(PortError::Fatal(fault.to_owned())));
         }
         let Poller { consumer, events, .. } = self;
         // A rebalance during the end finds nobody to wait for.
@@ -178,6 +182,22 @@ impl Poller {
         let patience = Instant::now() + COMMIT_TIMEOUT;
         while Arc::strong_count(&consumer) > 1 && Instant::now() < patience {
             thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn poll(&self, stop: &AtomicBool) {
+        let context = self.consumer.context();
+        let _life = context.watch.health.life(&context.group);
+        while !stop.load(Ordering::Relaxed) {
+            context.beat();
+            let batch = self.batch();
+            if batch.as_ref().is_ok_and(Vec::is_empty) {
+                continue;
+            }
+            context.watch.reads();
+            if self.events.blocking_send(batch).is_err() {
+                break;
+            }
         }
     }
 
@@ -207,13 +227,22 @@ impl Poller {
         Ok(batch)
     }
 
-    /// Nearly every error of a consumer passes, and librdkafka goes on trying; these do not.
+    /// Nearly every error of a consumer passes, and librdkafka goes on trying. A user who may not read is told so at
+    /// the start; what is taken from a running one is waited for.
     fn judge(&self, error: &Native) -> Result<(), PortError> {
         match error.rdkafka_error_code() {
-            Some(code) if is_denied(code) => Err(PortError::Fatal(format!(
-                "Kafka refuses to let us read ({code}): give this user the rights to the topic and the group \
-                 (kafka-acls), or mend its password"
-            ))),
+            Some(code) if is_denied(code) => {
+                let text = format!(
+                    "Kafka refuses to let us read ({code}): give this user the rights to the topic and the group \
+                     (kafka-acls), or mend its password"
+                );
+                if !self.assignment.has_begun() {
+                    return Err(PortError::Fatal(text));
+                }
+                tracing::warn!(error = text, "Kafka");
+                self.consumer.context().watch.health.waits(RIGHTS, &text);
+                Ok(())
+            }
             _ => match port_error("reading from Kafka", error) {
                 PortError::Fatal(text) => Err(PortError::Fatal(text)),
                 PortError::Unavailable(text) | PortError::TooLarge(text) => {
@@ -271,8 +300,8 @@ impl Source for KafkaSource {
             if let Some(event) = self.batch.next() {
                 return Ok(event);
             }
-            let ended = "a fault of facemill's own: the thread that polls Kafka has ended";
-            let batch = self.events.recv().await.unwrap_or_else(|| Err(PortError::Fatal(ended.into())))?;
+            let ended = || Err(PortError::Fatal("the thread that polls Kafka has ended".to_owned()));
+            let batch = self.events.recv().await.unwrap_or_else(ended)?;
             self.batch = batch.into_iter();
         }
     }

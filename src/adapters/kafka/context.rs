@@ -24,6 +24,9 @@ use crate::{
 /// What is waited for while no broker can be reached.
 const BROKERS: &str = "reach the Kafka brokers";
 
+/// What is waited for while the brokers let us read no more.
+pub(super) const RIGHTS: &str = "be allowed to read from Kafka";
+
 /// The part that all clients share: errors and statistics.
 pub(super) struct Watch {
     pub(super) health: Arc<Health>,
@@ -35,6 +38,14 @@ fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
     let is_of_other_kind = facility == "CONFWARN" && text.contains("will be ignored by this");
     let level = if is_of_other_kind { RDKafkaLogLevel::Debug } else { level };
     DefaultClientContext.log(level, facility, text);
+}
+
+impl Watch {
+    /// Records came.
+    pub(super) fn reads(&self) {
+        self.health.goes_on(BROKERS);
+        self.health.goes_on(RIGHTS);
+    }
 }
 
 impl ClientContext for Watch {
@@ -50,8 +61,9 @@ impl ClientContext for Watch {
         }
         self.metrics.producer_queue.store(statistics.msg_cnt, statistics.msg_size);
         for (name, topic) in &statistics.topics {
-            // Partition -1 is librdkafka's own, of messages without one.
-            for partition in topic.partitions.values().filter(|partition| partition.partition >= 0) {
+            // Partition -1 is librdkafka's own, of messages without one; of those that are others' now it keeps what it
+            // knew last.
+            for partition in topic.partitions.values().filter(|known| known.partition >= 0 && known.desired) {
                 if partition.consumer_lag >= 0 {
                     let lag = PartitionLag {
                         records: partition.consumer_lag.unsigned_abs(),
@@ -85,6 +97,11 @@ impl Assignment {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there ever was one.
+    pub(super) fn has_begun(&self) -> bool {
+        self.last.load(Ordering::Relaxed) > 0
+    }
+
     fn begin(&self, partition: Partition) -> Generation {
         let generation = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         self.lock().insert(partition, generation);
@@ -95,6 +112,7 @@ impl Assignment {
 /// A consumer's callbacks. They run on its polling thread.
 pub(super) struct GroupContext {
     pub(super) watch: Watch,
+    pub(super) group: String,
     pub(super) topic: String,
     pub(super) assignment: Arc<Assignment>,
     pub(super) events: mpsc::Sender<Result<Vec<Event>, PortError>>,
@@ -104,6 +122,11 @@ pub(super) struct GroupContext {
 }
 
 impl GroupContext {
+    /// The polling thread lives.
+    pub(super) fn beat(&self) {
+        self.watch.health.beat(&self.group);
+    }
+
     fn send(&self, event: Event) {
         // Nobody listens any more when the process ends, and then it does not matter.
         let _ = self.events.blocking_send(Ok(vec![event]));
@@ -116,6 +139,7 @@ impl GroupContext {
         let deadline = std::time::Instant::now() + self.patience;
         let mut answer = answer;
         while std::time::Instant::now() < deadline {
+            self.beat();
             match answer.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(5)),
                 _ => break,
@@ -175,6 +199,15 @@ impl ConsumerContext for GroupContext {
                 self.end(&partitions);
                 self.send(Event::Lost(partitions));
             }
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        // librdkafka remembers a pause beyond the assignment under which it was asked for.
+        if let Rebalance::Assign(list) = rebalance
+            && let Err(error) = consumer.resume(list)
+        {
+            tracing::warn!(topic = self.topic, %error, "cannot resume");
         }
     }
 

@@ -8,6 +8,7 @@ pub mod admin;
 mod consumer;
 mod context;
 mod error;
+mod headers;
 mod options;
 mod probe;
 mod producer;

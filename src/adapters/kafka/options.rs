@@ -31,6 +31,8 @@ pub(super) fn client_config(options: &KafkaOptions, defaults: &[(&str, &str)]) -
     config.set("ssl.ca.location", "probe");
     config.set("client.id", "facemill");
     config.set("statistics.interval.ms", "5000");
+    // A topic that is missing is an error, whatever the brokers would do about it.
+    config.set("allow.auto.create.topics", "false");
     // What matters of it comes as errors as well; this is for those who ask for it in log.level.
     config.set_log_level(RDKafkaLogLevel::Info);
     for (name, value) in defaults {

@@ -1,22 +1,17 @@
 use bytes::Bytes;
 use rdkafka::{
     Timestamp as Native,
-    message::{BorrowedMessage, Header, Headers as _, Message, OwnedHeaders},
+    message::{BorrowedMessage, Header, Message, OwnedHeaders},
 };
 
+use super::headers::headers_of;
 use crate::domain::{Headers, ImageId, Record, Timestamp};
 
 /// The record in a message. Its key counts if it is an image id in hexadecimal, as ours are; what else producers use
 /// as keys is their business.
 pub(super) fn record_of(message: &BorrowedMessage<'_>) -> Record {
     let key = message.key().and_then(|key| std::str::from_utf8(key).ok()?.parse::<ImageId>().ok());
-    let mut headers = Headers::default();
-    if let Some(native) = message.headers() {
-        for header in native.iter() {
-            headers.push(header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default()));
-        }
-    }
-    Record { key, headers, value: Bytes::copy_from_slice(message.payload().unwrap_or_default()) }
+    Record { key, headers: headers_of(message), value: Bytes::copy_from_slice(message.payload().unwrap_or_default()) }
 }
 
 /// When the message was made, or appended, as the topic is configured.

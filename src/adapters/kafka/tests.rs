@@ -168,6 +168,49 @@ async fn a_paused_partition_is_silent_and_misses_nothing() {
 }
 
 #[tokio::test]
+async fn a_pause_ends_with_its_assignment() {
+    let brokers = Brokers::new(2);
+    let topic = brokers.topic();
+    let (mut first, ..) = brokers.join();
+    for _ in 0..2 {
+        assert!(matches!(event(&mut first).await, Event::Assigned(..)));
+    }
+    first.pause(0);
+    first.pause(1);
+    let (second, positions, membership) = brokers.join();
+    let moved = loop {
+        if let Event::Revoked { partitions, drained } = event(&mut first).await {
+            drained.send(()).unwrap();
+            break partitions[0];
+        }
+    };
+    // It goes again as soon as it has come, and the partition comes back.
+    let second = tokio::spawn(async move {
+        let mut second = second;
+        while !matches!(second.next().await, Ok(Event::Assigned(..))) {}
+    });
+    timeout(SOON, second).await.unwrap().unwrap();
+    drop(positions);
+    tokio::task::spawn_blocking(|| membership.left()).await.unwrap();
+    while !matches!(event(&mut first).await, Event::Assigned(partition, _) if partition == moved) {}
+    for number in 0..100 {
+        topic.publish(&record(number)).await.unwrap();
+    }
+    assert_eq!(delivery(&mut first).await.partition, moved, "the other one is paused still");
+}
+
+#[test]
+fn a_configuration_under_which_records_would_be_passed_over_is_refused() {
+    let brokers = Brokers::new(1);
+    for (name, value) in [("auto.offset.reset", "latest"), ("enable.auto.offset.store", "true")] {
+        let mut options = brokers.options();
+        options.properties.push((name.to_owned(), Secret(value.to_owned())));
+        let error = group(SOON).join(&options, Arc::default(), Arc::default()).err().unwrap().to_string();
+        assert!(error.contains(name) && error.contains("passed over"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_record_beyond_the_limit_is_too_large_for_ever() {
     let brokers = Brokers::new(1);
     let big = Record { value: vec![0; 12 << 20].into(), ..record(0) };
