@@ -128,7 +128,7 @@ impl Cluster<'_> {
         let Running { mut runners, memberships, stages, clients, gate, .. } = running;
 
         let listen = self.settings.http.listen.parse::<SocketAddr>().ok();
-        let exporter = Exporter::new(&stages, &clients)?;
+        let exporter = Exporter::new(&stages, &clients, Arc::clone(&self.health))?;
         let served = CancellationToken::new();
         let server = match listen {
             None => None,

@@ -98,7 +98,8 @@ fn groups(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], timeo
     }
     let finding = |(stage, topic): (StageName, String)| {
         let group = names.group(stage, &topic);
-        match Probe::new(kafka, &group, &topic, timeout).and_then(|probe| probe.progress()) {
+        let progress = |probe: Probe| probe.progress().and_then(|progress| probe.rights().map(|()| progress));
+        match Probe::new(kafka, &group, &topic, timeout).and_then(progress) {
             Ok(progress) => {
                 Finding::ok("group", format!("{group} may read {topic}; {} records wait for it", progress.lag))
             }

@@ -39,6 +39,8 @@ pub(super) struct Lane {
     bytes: usize,
     /// Whether the position moved since it was last stored.
     moved: bool,
+    /// Whether an offset came again: a broker that lost the end of its log numbers new records like the lost ones.
+    went_back: bool,
 }
 
 impl Lane {
@@ -53,14 +55,22 @@ impl Lane {
             running: 0,
             bytes: 0,
             moved: false,
+            went_back: false,
         }
     }
 
     /// Takes a record in; it is registered before anything else happens to it.
     pub(super) fn receive(&mut self, delivery: Delivery) {
-        if self.open && self.watermark.register(delivery.offset) {
+        if !self.open {
+            return;
+        }
+        if self.watermark.register(delivery.offset) {
             self.bytes += delivery.record.size();
             self.waiting.push_back(delivery);
+        } else if !self.went_back {
+            self.went_back = true;
+            let Delivery { partition, offset, .. } = delivery;
+            tracing::warn!(partition, offset, "the log went back to an offset that was read before; it is passed over");
         }
     }
 

@@ -4,7 +4,10 @@ use opentelemetry::{KeyValue, metrics::MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
-use super::metrics::{Counter, KafkaMetrics, Metrics};
+use super::{
+    health::Health,
+    metrics::{Counter, KafkaMetrics, Metrics},
+};
 
 /// Why metrics cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -65,11 +68,15 @@ const KAFKA_COUNTS: &[Declared<KafkaMetrics>] = &[
 ];
 
 impl Exporter {
-    /// Exports these counts.
+    /// Exports these counts, and what is waited for.
     ///
     /// # Errors
     /// When two metrics share a name.
-    pub fn new(stages: &[Observed<Metrics>], kafka: &[Observed<KafkaMetrics>]) -> Result<Self, ExporterError> {
+    pub fn new(
+        stages: &[Observed<Metrics>],
+        kafka: &[Observed<KafkaMetrics>],
+        health: Arc<Health>,
+    ) -> Result<Self, ExporterError> {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter().with_registry(registry.clone()).without_target_info().build();
         let reader = reader.map_err(|error| ExporterError(error.to_string()))?;
@@ -77,6 +84,15 @@ impl Exporter {
         let meter = provider.meter("facemill");
         observe(&meter, STAGE_COUNTS, stages);
         observe(&meter, KAFKA_COUNTS, kafka);
+        meter
+            .u64_observable_gauge("facemill.waiting")
+            .with_description("1 for each thing that the process cannot do and waits for, as /readyz names it")
+            .with_callback(move |observer| {
+                for (what, _) in health.waiting() {
+                    observer.observe(1, &[KeyValue::new("what", what)]);
+                }
+            })
+            .build();
         let clients = kafka.to_vec();
         meter
             .u64_observable_gauge("facemill.kafka.lag")
@@ -146,7 +162,9 @@ mod tests {
         let topic = "facemill.urls".to_owned();
         let stages = [Observed { stage: "fetch", topic: topic.clone(), counts: Arc::clone(&metrics) }];
         let clients = [Observed { stage: "fetch", topic: topic.clone(), counts: Arc::clone(&kafka) }];
-        let exporter = Exporter::new(&stages, &clients).unwrap();
+        let health = Arc::<Health>::default();
+        let exporter = Exporter::new(&stages, &clients, Arc::clone(&health)).unwrap();
+        health.waits("write the result", "no node answers");
         metrics.detected.add(3);
         kafka.set_lag(&topic, 7, PartitionLag { records: 42, stored: 1, committed: 1 });
         let text = exporter.text().unwrap();
@@ -159,6 +177,7 @@ mod tests {
             })
         };
         assert!(has("facemill_urls_detected_total{", " 3"), "{text}");
+        assert!(has("facemill_waiting{what=\"write the result\"", " 1"), "{text}");
         assert!(has("facemill_kafka_lag{", " 42") && text.contains("partition=\"7\""), "{text}");
         for (name, ..) in STAGE_COUNTS {
             assert!(text.contains(&name.replace('.', "_")), "{name}: {text}");

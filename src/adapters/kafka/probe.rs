@@ -14,6 +14,7 @@ use super::{
     consumer::check_topic,
     error::{KafkaError, config_error, is_denied},
     options::{KafkaOptions, client_config},
+    rights::{Operation, may, may_join},
 };
 
 /// Between two questions about a group whose coordinator moves.
@@ -51,7 +52,24 @@ impl Probe {
         Ok(Probe { consumer, options: options.clone(), group, topic, timeout })
     }
 
-    /// Where the group is in the topic: to know it takes the same rights as to read it. Blocks.
+    /// Whether this user may read the topic as a member of the group, as far as the brokers tell. To see where a group
+    /// is takes less. Blocks.
+    ///
+    /// # Errors
+    /// When it may not, or no broker answers.
+    pub fn rights(&self) -> Result<(), KafkaError> {
+        let client = self.consumer.client();
+        let refused = |topic: String| KafkaError::Denied { topic, cause: "it may be seen, not read".to_owned() };
+        if let Ok(Some(false)) = may(client, Operation::Read, &self.topic, self.timeout) {
+            return Err(refused(self.topic.clone()));
+        }
+        if let Ok(Some(false)) = may_join(client, &self.group, self.timeout) {
+            return Err(refused(format!("the group {}", self.group)));
+        }
+        Ok(())
+    }
+
+    /// Where the group is in the topic. Blocks.
     ///
     /// # Errors
     /// When the topic or the group is not for us, not there, or no broker answers.

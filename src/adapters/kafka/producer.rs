@@ -12,7 +12,7 @@ use super::{
     error::{KafkaError, config_error, port_error},
     options::{KafkaOptions, client_config},
     record::native_headers,
-    rights::may_write,
+    rights::{Operation, may},
 };
 use crate::{
     domain::Record,
@@ -77,7 +77,7 @@ impl KafkaProducer {
     pub fn topic(&self, name: &str, timeout: Duration) -> Result<KafkaTopic, KafkaError> {
         let client = self.producer.client();
         check_topic(client, &self.options, name, timeout)?;
-        match may_write(client, name, timeout) {
+        match may(client, Operation::Write, name, timeout) {
             Ok(Some(false)) => return Err(KafkaError::ReadOnly(name.to_owned())),
             Ok(_) => {}
             // Of no weight beside a producer that works: its first record tells.

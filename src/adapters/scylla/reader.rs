@@ -65,19 +65,22 @@ impl ScyllaReader {
     ) -> Result<(), E> {
         let (sender, mut receiver) = mpsc::channel(WAITING);
         let rows = self.rows.clone();
-        match job {
+        let reading = match job {
             Some(job) => {
                 let counts = self.runtime.block_on(rows.buckets(job))?;
-                self.runtime.spawn(send(rows.of_job(job.to_owned(), counts), sender));
+                self.runtime.spawn(send(rows.of_job(job.to_owned(), counts), sender))
             }
-            None => drop(self.runtime.spawn(send(rows.everything(), sender))),
-        }
+            None => self.runtime.spawn(send(rows.everything(), sender)),
+        };
         while let Some(row) = receiver.blocking_recv() {
             let row = row?;
             if status.is_none_or(|status| row.status == status) {
                 each(row)?;
             }
         }
+        // It closes the channel in a panic too, and the rows are then not all there are.
+        let fault = |error| ReadError::from(PortError::Fatal(format!("a fault of facemill's own: {error}")));
+        self.runtime.block_on(reading).map_err(fault)?;
         Ok(())
     }
 }

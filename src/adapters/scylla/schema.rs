@@ -94,7 +94,8 @@ impl SchemaAdmin {
         for statement in migration.statements() {
             self.change(&statement).await?;
         }
-        note_applied(&self.session, &self.keyspace, migration).await?;
+        // A node may not have heard of the table yet that another one has just made.
+        insist(|| note_applied(&self.session, &self.keyspace, migration)).await?;
         Ok(())
     }
 

@@ -134,6 +134,28 @@ pub(super) async fn note_applied(session: &Session, keyspace: &str, migration: &
     Box::pin(session.query_unpaged(statement, values)).await.map(|_| ()).map_err(port_error)
 }
 
+/// Whether this user may write to the tables. Neither connecting nor preparing tells, and there is no question that
+/// every database answers: so it deletes, as of the first microsecond of 1970, what nobody wrote by then.
+///
+/// # Errors
+/// When the database refuses. One that cannot answer now is another matter, and no error here.
+pub(super) async fn check_rights(session: &Session, keyspace: &str) -> Result<(), PortError> {
+    let ks = quoted(keyspace);
+    for key in [
+        "results USING TIMESTAMP 1 WHERE image_id = 0x00",
+        "results_by_job USING TIMESTAMP 1 WHERE job = '-' AND bucket = 0 AND image_id = 0x00",
+        "jobs USING TIMESTAMP 1 WHERE part = 0 AND job = '-' AND buckets = 0",
+    ] {
+        let mut statement = Statement::new(format!("DELETE FROM {ks}.{key}"));
+        statement.set_is_idempotent(true);
+        let answer = Box::pin(session.query_unpaged(statement, ())).await.map_err(port_error);
+        if let Err(PortError::Fatal(refused)) = answer {
+            return Err(PortError::Fatal(refused));
+        }
+    }
+    Ok(())
+}
+
 /// A statement on the tables that every node has for itself.
 fn local(text: &str) -> Statement {
     let mut statement = Statement::new(text);

@@ -10,7 +10,7 @@ use super::{
     ConnectError, JobBuckets, ScyllaOptions,
     error::{RequestError, port_error},
     session::connect_to_tables,
-    statements::{JOBS_PART, WriteStatements},
+    statements::{JOBS_PART, WriteStatements, check_rights},
 };
 use crate::{
     domain::{ImageId, Reason, ResultRow, Settled, Timestamp},
@@ -31,13 +31,15 @@ pub struct ScyllaStore {
 }
 
 impl ScyllaStore {
-    /// Connects, and checks the login, the data centre, the keyspace and the version of the tables.
+    /// Connects, and checks the login, the data centre, the keyspace, the version of the tables and the right to write
+    /// to them.
     ///
     /// # Errors
     /// When one of them is not as it must be; the error says how to mend it.
     pub async fn connect(options: &ScyllaOptions) -> Result<Self, ConnectError> {
         let session = connect_to_tables(options).await?;
         let statements = WriteStatements::prepare(&session, &options.keyspace).await?;
+        check_rights(&session, &options.keyspace).await?;
         Ok(ScyllaStore { session, statements, buckets: options.job_buckets, noted: Cache::new(REMEMBERED_JOBS) })
     }
 
