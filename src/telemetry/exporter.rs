@@ -103,7 +103,7 @@ impl Exporter {
                     for ((topic, partition), lag) in client.counts.lags() {
                         let partition = KeyValue::new("partition", i64::from(partition));
                         let labels = [KeyValue::new("stage", client.stage), KeyValue::new("topic", topic), partition];
-                        observer.observe(lag.records, &labels);
+                        observer.observe(lag, &labels);
                     }
                 }
             })
@@ -153,7 +153,6 @@ fn observe<T: Send + Sync + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::PartitionLag;
 
     #[test]
     fn every_count_is_exported_with_stage_and_topic() {
@@ -166,7 +165,7 @@ mod tests {
         let exporter = Exporter::new(&stages, &clients, Arc::clone(&health)).unwrap();
         health.waits("write the result", "no node answers");
         metrics.detected.add(3);
-        kafka.set_lag(&topic, 7, PartitionLag { records: 42, stored: 1, committed: 1 });
+        kafka.set_lag(&topic, 7, 42);
         let text = exporter.text().unwrap();
         let has = |start: &str, end: &str| {
             text.lines().any(|line| {

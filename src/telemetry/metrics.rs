@@ -67,23 +67,12 @@ pub struct KafkaMetrics {
     pub commit_errors: Counter,
     /// What the producer holds and the brokers have not acknowledged.
     pub producer_queue: QueueSize,
-    lags: Mutex<BTreeMap<(String, i32), PartitionLag>>,
-}
-
-/// How far one partition is behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartitionLag {
-    /// Records behind the committed position.
-    pub records: u64,
-    /// The position stored last; negative before the first.
-    pub stored: i64,
-    /// The position committed last; negative before the first.
-    pub committed: i64,
+    lags: Mutex<BTreeMap<(String, i32), u64>>,
 }
 
 impl KafkaMetrics {
-    /// Notes how far a partition is.
-    pub fn set_lag(&self, topic: &str, partition: i32, lag: PartitionLag) {
+    /// Notes how many records of a partition are behind the committed position.
+    pub fn set_lag(&self, topic: &str, partition: i32, lag: u64) {
         let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
         lags.insert((topic.to_owned(), partition), lag);
     }
@@ -93,8 +82,8 @@ impl KafkaMetrics {
         self.lags.lock().unwrap_or_else(PoisonError::into_inner).remove(&(topic.to_owned(), partition));
     }
 
-    /// How far each partition is, by topic and number.
-    pub fn lags(&self) -> Vec<((String, i32), PartitionLag)> {
+    /// Records behind the committed position, by topic and partition.
+    pub fn lags(&self) -> Vec<((String, i32), u64)> {
         let lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
         lags.iter().map(|(key, lag)| (key.clone(), *lag)).collect()
     }

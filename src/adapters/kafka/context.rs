@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     runner::ports::{Event, Generation, Partition, PortError},
-    telemetry::{Health, KafkaMetrics, PartitionLag},
+    telemetry::{Health, KafkaMetrics},
 };
 
 /// What is waited for while no broker can be reached.
@@ -64,12 +64,8 @@ impl ClientContext for Watch {
             // Partition -1 is librdkafka's own, of messages without one; of those that are others' now it keeps what it
             // knew last.
             for partition in topic.partitions.values().filter(|known| known.partition >= 0 && known.desired) {
-                if partition.consumer_lag >= 0 {
-                    let lag = PartitionLag {
-                        records: partition.consumer_lag.unsigned_abs(),
-                        stored: partition.stored_offset,
-                        committed: partition.committed_offset,
-                    };
+                // Negative before the first commit.
+                if let Ok(lag) = u64::try_from(partition.consumer_lag) {
                     self.metrics.set_lag(name, partition.partition, lag);
                 }
             }
