@@ -13,7 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::{CliError, ConfigArgs, kafka::KafkaArgs, manual::print, say};
 use crate::{
     adapters::kafka::admin::{Admin, AdminError},
-    topics::{self, Change, Plan, Scale, StrimziApi, Topic, TopicError},
+    topics::{self, Allowed, Change, Plan, Scale, StrimziApi, Topic, TopicError},
 };
 
 /// Between two looks at what became of a change.
@@ -21,8 +21,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// Compare the topics on the brokers with what facemill needs, create and mend them
 ///
-/// What facemill needs is declared in topics/*.yaml, a copy of which is built in. Nothing is ever deleted, and no
-/// number of partitions ever falls; topics and configurations that are declared nowhere are left alone.
+/// What facemill needs is declared in topics/*.yaml, a copy of which is built in. No topic is ever deleted, and
+/// no number of partitions ever falls; limits fall only where --allow-lower says so; topics and configurations that are
+/// declared nowhere are left alone.
 #[derive(Debug, Args)]
 pub(super) struct TopicsCommand {
     #[command(subcommand)]
@@ -63,6 +64,10 @@ struct BrokerArgs {
     /// Add partitions to topics with keys too: records of one key then are in two partitions
     #[arg(long)]
     allow_repartition: bool,
+    /// Lower what the brokers have of retention.ms, retention.bytes, max.message.bytes and min.insync.replicas too:
+    /// records are deleted, refused, or written with fewer copies
+    #[arg(long)]
+    allow_lower: bool,
     /// How long to wait for the brokers
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -211,7 +216,7 @@ struct Brokers {
     admin: Admin,
     declared: Vec<Topic>,
     prefix: String,
-    allow_repartition: bool,
+    allowed: Allowed,
     timeout: Duration,
 }
 
@@ -223,7 +228,7 @@ impl Brokers {
             admin: Admin::connect(&options, args.timeout).map_err(TopicsError::from)?,
             declared: declared(&args.declared)?,
             prefix: settings.topic_prefix,
-            allow_repartition: args.allow_repartition,
+            allowed: Allowed { repartition: args.allow_repartition, lower: args.allow_lower },
             timeout: args.timeout,
         })
     }
@@ -245,7 +250,7 @@ impl Brokers {
     async fn plan(&self) -> Result<Plan, TopicsError> {
         let names = self.declared.iter().map(|topic| format!("{}{}", self.prefix, topic.name));
         let cluster = self.admin.cluster(&names.collect::<BTreeSet<_>>()).await?;
-        Ok(topics::plan(&self.declared, &self.prefix, &cluster, self.allow_repartition))
+        Ok(topics::plan(&self.declared, &self.prefix, &cluster, self.allowed))
     }
 
     /// Does what the plan says until the brokers show it, and gives what is left.

@@ -26,7 +26,7 @@ pub const TOPIC_NAMES: [&str; 8] =
 const MAX_NAME_BYTES: usize = 249;
 
 /// The configuration that has to do with the number of replicas.
-const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// A topic as a file declares it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -10,7 +10,7 @@ use crate::{
         takes_batches,
     },
     config::{KafkaSettings, Settings},
-    topics::{Cluster, Scale, Topic, embedded, plan},
+    topics::{Allowed, Cluster, Scale, Topic, embedded, plan},
 };
 
 /// The oldest release of Kafka, major and minor, that facemill is made for.
@@ -95,7 +95,7 @@ fn of_topic(topic: &Topic, prefix: &str, kafka: &KafkaOptions, cluster: &Cluster
     if let Some(Err(error)) = limit.map(|limit| takes_batches(kafka, &name, limit)) {
         return Finding::failed("topic", error);
     }
-    let plan = plan(std::slice::from_ref(topic), prefix, cluster, false);
+    let plan = plan(std::slice::from_ref(topic), prefix, cluster, Allowed::default());
     match plan.differences.is_empty() {
         true => Finding::ok("topic", found),
         false => Finding::warning("topic", format!("{found}, and is not as declared: facemill topics diff")),
