@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Topics<'a>(pub &'a Settings);
 
 impl Topics<'_> {
-    /// The topic that a stage reads.
+    /// The topic that a stage reads first.
     pub fn input(&self, stage: StageName) -> String {
         self.named(match stage {
             StageName::Fetch => "urls",
@@ -77,6 +77,15 @@ impl Topics<'_> {
         outputs.extend(self.results());
         outputs.push(self.dead_letters());
         outputs
+    }
+
+    /// The topics that a stage reads.
+    pub fn inputs(&self, stage: StageName) -> Vec<String> {
+        let mut inputs = vec![self.input(stage)];
+        if stage == StageName::Fetch {
+            inputs.extend(self.later().into_iter().map(|(topic, _)| topic));
+        }
+        inputs
     }
 
     /// The consumer group that reads a topic: one for each stage, and one for each topic of waiting URLs.
@@ -169,7 +178,7 @@ impl Cluster<'_> {
         let outputs: BTreeSet<_> = self.stages.iter().flat_map(|stage| Topics(self.settings).outputs(*stage)).collect();
         let admin = Admin::connect(&self.kafka, self.settings.kafka.start_timeout);
         let cluster = match admin {
-            Ok(admin) => admin.cluster(&outputs).await,
+            Ok(admin) => admin.visible_cluster(&outputs).await,
             Err(error) => Err(error),
         };
         match cluster {

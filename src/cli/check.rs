@@ -28,7 +28,7 @@ use crate::{
 /// Ends with 1 if something would keep the stages from working; warnings do not count.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// Which stages are to run, with commas between them
+    /// Which stages are to run, with commas between them: only what these need is looked at
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [StageArg::Fetch, StageArg::Preprocess, StageArg::Detect])]
     stage: Vec<StageArg>,
     /// Partitions that every topic is meant to have, whatever its file says
@@ -66,12 +66,14 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
 
     let mut findings = vec![Finding::ok("configuration", "every key and value is known")];
     let scale = Scale { partitions: args.partitions, replicas: args.replicas };
-    let cluster = runtime.block_on(topics::findings(&settings, &kafka, scale, args.timeout));
-    let is_reached = cluster.iter().all(|finding| finding.name != "brokers" || finding.state != State::Failed);
-    findings.extend(cluster);
-    if is_reached {
-        findings.extend(groups(&settings, &kafka, &stages, args.timeout));
-        findings.push(outputs(&settings, &kafka, &stages, args.timeout));
+    let names = used(&settings, &stages);
+    match runtime.block_on(topics::look(&kafka, &names, args.timeout)) {
+        Ok((cluster, release)) => {
+            findings.extend(topics::findings(&settings, &kafka, scale, &names, &cluster, release));
+            findings.extend(groups(&settings, &kafka, &stages, args.timeout));
+            findings.push(outputs(&settings, &kafka, &stages, args.timeout));
+        }
+        Err(error) => findings.push(Finding::failed("brokers", error)),
     }
     findings.push(runtime.block_on(database(&settings)));
     if stages.contains(&StageName::Detect) {
@@ -89,13 +91,16 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// The topics that the stages read or write.
+fn used(settings: &Settings, stages: &[StageName]) -> BTreeSet<String> {
+    let names = Topics(settings);
+    stages.iter().flat_map(|stage| [names.inputs(*stage), names.outputs(*stage)].concat()).collect()
+}
+
 /// Whether the stages may read their topics, and how much waits for them.
 fn groups(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], timeout: Duration) -> Vec<Finding> {
     let names = Topics(settings);
-    let mut read: Vec<_> = stages.iter().map(|stage| (*stage, names.input(*stage))).collect();
-    if stages.contains(&StageName::Fetch) {
-        read.extend(names.later().into_iter().map(|(topic, _)| (StageName::Fetch, topic)));
-    }
+    let inputs = |stage: &StageName| names.inputs(*stage).into_iter().map(|topic| (*stage, topic)).collect::<Vec<_>>();
     let finding = |(stage, topic): (StageName, String)| {
         let group = names.group(stage, &topic);
         match Probe::new(kafka, &group, &topic, timeout).and_then(|probe| probe.progress()) {
@@ -105,7 +110,7 @@ fn groups(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], timeo
             Err(error) => Finding::failed("group", error),
         }
     };
-    read.into_iter().map(finding).collect()
+    stages.iter().flat_map(inputs).map(finding).collect()
 }
 
 /// Whether the stages may write to the topics that they write.
@@ -126,5 +131,23 @@ async fn database(settings: &Settings) -> Finding {
     match ScyllaStore::connect(&scylla_options(&settings.cql)).await {
         Ok(_) => Finding::ok("database", format!("the keyspace {} has this program's tables", settings.cql.keyspace)),
         Err(error) => Finding::failed("database", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+
+    #[test]
+    fn only_topics_of_the_stages_are_looked_at() {
+        let settings = load(None, std::iter::empty(), &["retry.later=[\"1m\"]".to_owned()]).unwrap().settings;
+        let used = |stages: &[StageName]| {
+            let names = used(&settings, stages).into_iter();
+            names.map(|name| name.trim_start_matches("facemill.").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(used(&[StageName::Fetch]), ["dlq", "images", "results", "urls", "urls.retry.1m"]);
+        assert_eq!(used(&[StageName::Preprocess]), ["dlq", "frames", "images", "results"]);
+        assert_eq!(used(&[StageName::Detect]), ["dlq", "frames", "results"]);
     }
 }

@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Display, Formatter},
 };
 
@@ -20,6 +20,8 @@ pub struct Cluster {
     pub brokers: usize,
     /// Its topics by full name.
     pub topics: BTreeMap<String, ActualTopic>,
+    /// Topics whose configuration this login may not see: that of theirs is empty.
+    pub hidden: BTreeSet<String>,
 }
 
 /// A topic as a cluster has it.
@@ -336,7 +338,7 @@ mod tests {
 
     fn cluster(topics: &[&Topic]) -> Cluster {
         let topics = topics.iter().map(|topic| (format!("p.{}", topic.name), actual(topic))).collect();
-        Cluster { brokers: 1, topics }
+        Cluster { brokers: 1, topics, ..Cluster::default() }
     }
 
     #[test]

@@ -30,37 +30,35 @@ const RATE_OF_A_PARTITION: f64 = 100.0;
 /// A frame is smaller than the picture that it is made of.
 const FRAME_SHARE: f64 = 0.6;
 
-pub(super) async fn findings(
-    settings: &Settings,
-    kafka: &KafkaOptions,
-    scale: Scale,
-    timeout: Duration,
-) -> Vec<Finding> {
-    let used = |topic: &Topic| is_used(topic, settings);
-    let topics: Vec<Topic> = match embedded() {
-        Ok(topics) => topics.into_iter().filter(used).map(|topic| scale.apply(topic)).collect(),
-        Err(error) => return vec![Finding::failed("topics", error)],
-    };
-    let prefix = &settings.kafka.topic_prefix;
-    let names: BTreeSet<String> = topics.iter().map(|topic| format!("{prefix}{}", topic.name)).collect();
-    let (cluster, release) = match ask(kafka, &names, timeout).await {
-        Ok(answers) => answers,
-        Err(error) => return vec![Finding::failed("brokers", error)],
-    };
-    let mut findings = vec![of_brokers(cluster.brokers, release)];
-    findings.extend(topics.iter().map(|topic| of_topic(topic, prefix, kafka, &cluster)));
-    findings.extend(topics.iter().filter_map(|topic| of_rate(topic, &settings.kafka, &cluster)));
-    findings
-}
-
-/// The cluster's topics, and the release of its brokers.
-async fn ask(
+/// The cluster with these topics, and the release of its brokers.
+pub(super) async fn look(
     kafka: &KafkaOptions,
     names: &BTreeSet<String>,
     timeout: Duration,
 ) -> Result<(Cluster, Option<(u32, u32)>), AdminError> {
     let admin = Admin::connect(kafka, timeout)?;
-    Ok((admin.cluster(names).await?, admin.release().await?))
+    Ok((admin.visible_cluster(names).await?, admin.release().await?))
+}
+
+/// What there is to say of the brokers and of the topics with these names.
+pub(super) fn findings(
+    settings: &Settings,
+    kafka: &KafkaOptions,
+    scale: Scale,
+    names: &BTreeSet<String>,
+    cluster: &Cluster,
+    release: Option<(u32, u32)>,
+) -> Vec<Finding> {
+    let prefix = &settings.kafka.topic_prefix;
+    let is_used = |topic: &Topic| names.contains(&format!("{prefix}{}", topic.name));
+    let topics: Vec<Topic> = match embedded() {
+        Ok(topics) => topics.into_iter().filter(is_used).map(|topic| scale.apply(topic)).collect(),
+        Err(error) => return vec![Finding::failed("topics", error)],
+    };
+    let mut findings = vec![of_brokers(cluster.brokers, release)];
+    findings.extend(topics.iter().map(|topic| of_topic(topic, prefix, kafka, cluster)));
+    findings.extend(topics.iter().filter_map(|topic| of_rate(topic, &settings.kafka, cluster)));
+    findings
 }
 
 fn of_brokers(count: usize, release: Option<(u32, u32)>) -> Finding {
@@ -76,14 +74,6 @@ fn of_brokers(count: usize, release: Option<(u32, u32)>) -> Finding {
     }
 }
 
-/// Retry topics are there for each delay that is configured; the topic of results can be switched off.
-fn is_used(topic: &Topic, settings: &Settings) -> bool {
-    match topic.name.strip_prefix("urls.retry.") {
-        Some(delay) => settings.retry.later.iter().any(|later| later == delay),
-        None => topic.name != "results" || settings.kafka.results_topic,
-    }
-}
-
 /// Whether the topic is there, and how it differs from what is declared.
 fn of_topic(topic: &Topic, prefix: &str, kafka: &KafkaOptions, cluster: &Cluster) -> Finding {
     let name = format!("{prefix}{}", topic.name);
@@ -94,6 +84,15 @@ fn of_topic(topic: &Topic, prefix: &str, kafka: &KafkaOptions, cluster: &Cluster
     let limit = actual.number("max.message.bytes").and_then(|limit| u64::try_from(limit).ok());
     if let Some(Err(error)) = limit.map(|limit| takes_batches(kafka, &name, limit)) {
         return Finding::failed("topic", error);
+    }
+    if cluster.hidden.contains(&name) {
+        return Finding::warning(
+            "topic",
+            format!(
+                "{found}; this user may not see its configuration, so that nobody knows whether it takes our batches \
+                 and keeps its records: give it the right (kafka-acls --operation DescribeConfigs)"
+            ),
+        );
     }
     let plan = plan(std::slice::from_ref(topic), prefix, cluster, Allowed::default());
     match plan.differences.is_empty() {
@@ -149,6 +148,7 @@ fn of_rate(topic: &Topic, kafka: &KafkaSettings, cluster: &Cluster) -> Option<Fi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::check::finding::State;
     use crate::{
         config::load,
         topics::{ActualTopic, ActualValue},
@@ -159,7 +159,7 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), ActualValue { value: (*value).to_owned(), set_here: true }));
         let topic = ActualTopic { partitions, replicas: 3, config: config.collect() };
-        Cluster { brokers: 3, topics: [(name.to_owned(), topic)].into() }
+        Cluster { brokers: 3, topics: [(name.to_owned(), topic)].into(), ..Cluster::default() }
     }
 
     fn declared(name: &str) -> Topic {
@@ -182,6 +182,19 @@ mod tests {
         assert!(small.to_string().starts_with("warning") && small.detail.contains("topics diff"), "{small}");
         let narrow = looked(cluster("facemill.urls", 96, &[("max.message.bytes", "65536")]));
         assert!(narrow.to_string().starts_with("FAILED") && narrow.detail.contains("batch.size"), "{narrow}");
+    }
+
+    #[test]
+    fn a_configuration_that_stays_hidden_is_a_warning_of_that_topic_alone() {
+        let settings = load(None, std::iter::empty(), &[]).unwrap().settings;
+        let mut there = cluster("facemill.urls", 96, &[]);
+        there.topics.extend(cluster("facemill.dlq", 12, &[]).topics);
+        there.hidden = ["facemill.urls".to_owned()].into();
+        let names = ["facemill.urls".to_owned(), "facemill.dlq".to_owned()].into();
+        let found = findings(&settings, &KafkaOptions::default(), Scale::default(), &names, &there, Some((4, 0)));
+        let states: Vec<_> = found.iter().map(|finding| (finding.name, finding.state)).collect();
+        assert_eq!(states, [("brokers", State::Ok), ("topic", State::Warning), ("topic", State::Warning)]);
+        assert!(found[1].detail.contains("DescribeConfigs") && !found[2].detail.contains("DescribeConfigs"));
     }
 
     #[test]
