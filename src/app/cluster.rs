@@ -27,6 +27,7 @@ use crate::{
     },
     stages::Stage,
     telemetry::{Exporter, Health, KafkaMetrics, Metrics, Observed, serve},
+    topics::RETRY_TOPICS,
 };
 
 /// What a rebalance waits longer than the runner's own deadline, which then decides.
@@ -50,7 +51,9 @@ impl Topics<'_> {
         let delays = self.0.retry.later.iter();
         delays
             // They parse: the settings were checked.
-            .filter_map(|text| Some((self.named(&format!("urls.retry.{text}")), humantime::parse_duration(text).ok()?)))
+            .filter_map(|text| {
+                Some((self.named(&format!("{RETRY_TOPICS}{text}")), humantime::parse_duration(text).ok()?))
+            })
             .collect()
     }
 
@@ -88,10 +91,16 @@ impl Topics<'_> {
         inputs
     }
 
+    /// Of some topics, those in which URLs wait for a delay that is not configured: nobody reads them.
+    pub fn abandoned<'t>(&self, topics: impl Iterator<Item = &'t String>) -> Vec<&'t str> {
+        let (prefix, read) = (self.named(RETRY_TOPICS), self.inputs(StageName::Fetch));
+        topics.filter(|name| name.starts_with(&prefix) && !read.contains(name)).map(String::as_str).collect()
+    }
+
     /// The consumer group that reads a topic: one for each stage, and one for each topic of waiting URLs.
     pub fn group(&self, stage: StageName, topic: &str) -> String {
         let prefix = &self.0.kafka.group_prefix;
-        match topic.strip_prefix(&self.named("urls.retry.")) {
+        match topic.strip_prefix(&self.named(RETRY_TOPICS)) {
             Some(delay) => format!("{prefix}{stage}.retry.{delay}"),
             None => format!("{prefix}{stage}"),
         }

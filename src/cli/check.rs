@@ -11,13 +11,13 @@ use self::finding::{Finding, State};
 use super::{CliError, ConfigArgs, cql::scylla_options, kafka::KafkaArgs, manual::print, run::StageArg};
 use crate::{
     adapters::{
-        kafka::{KafkaOptions, KafkaProducer, Probe},
+        kafka::{KafkaError, KafkaOptions, KafkaProducer, Probe},
         scylla::ScyllaStore,
     },
     app::{self, Topics},
     config::Settings,
     domain::StageName,
-    topics::Scale,
+    topics::{Cluster, Scale},
 };
 
 /// Check that everything is there for `facemill run`: one line each, and what to do about what is not
@@ -71,6 +71,9 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
         Ok((cluster, release)) => {
             findings.extend(topics::findings(&settings, &kafka, scale, &names, &cluster, release));
             findings.extend(groups(&settings, &kafka, &stages, args.timeout));
+            if stages.contains(&StageName::Fetch) {
+                findings.extend(abandoned(&settings, &kafka, &cluster, args.timeout));
+            }
             findings.push(outputs(&settings, &kafka, &stages, args.timeout));
         }
         Err(error) => findings.push(Finding::failed("brokers", error)),
@@ -113,6 +116,30 @@ fn groups(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], timeo
     stages.iter().flat_map(inputs).map(finding).collect()
 }
 
+/// URLs that wait for a delay that is not configured any more.
+fn abandoned(settings: &Settings, kafka: &KafkaOptions, cluster: &Cluster, timeout: Duration) -> Vec<Finding> {
+    let names = Topics(settings);
+    let looked = |topic: &str| {
+        let group = names.group(StageName::Fetch, topic);
+        let progress = Probe::new(kafka, &group, topic, timeout).and_then(|probe| probe.progress());
+        of_abandoned(topic, &group, progress.map(|progress| progress.lag))
+    };
+    names.abandoned(cluster.topics.keys()).into_iter().filter_map(looked).collect()
+}
+
+fn of_abandoned(topic: &str, group: &str, lag: Result<u64, KafkaError>) -> Option<Finding> {
+    let waiting = match lag {
+        Ok(0) => return None,
+        Ok(lag) => format!("{lag} URLs wait in it for the group {group}"),
+        Err(error) => format!("whether URLs wait in it is not known ({error})"),
+    };
+    let detail = format!(
+        "nobody reads {topic}, whose delay is not in retry.later: {waiting}. Put the delay back until its lag is 0, or \
+         submit the URLs again"
+    );
+    Some(Finding::warning("group", detail))
+}
+
 /// Whether the stages may write to the topics that they write.
 fn outputs(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], timeout: Duration) -> Finding {
     let topics: BTreeSet<String> = stages.iter().flat_map(|stage| Topics(settings).outputs(*stage)).collect();
@@ -138,6 +165,19 @@ async fn database(settings: &Settings) -> Finding {
 mod tests {
     use super::*;
     use crate::config::load;
+
+    #[test]
+    fn urls_that_wait_for_a_delay_that_was_taken_away_are_a_warning() {
+        let settings = load(None, std::iter::empty(), &["retry.later=[\"1m\"]".to_owned()]).unwrap().settings;
+        let there = ["facemill.urls", "facemill.urls.retry.1m", "facemill.urls.retry.5m", "urls.retry.7m"];
+        let there = there.map(str::to_owned);
+        assert_eq!(Topics(&settings).abandoned(there.iter()), ["facemill.urls.retry.5m"]);
+        let found = |lag| of_abandoned("t", "g", lag).map(|finding| finding.to_string());
+        assert_eq!(found(Ok(0)), None);
+        assert!(found(Ok(7)).unwrap().contains("7 URLs wait in it for the group g"));
+        let denied = KafkaError::Denied { topic: "t".to_owned(), cause: "no".to_owned() };
+        assert!(found(Err(denied)).unwrap().starts_with("warning"), "the stages work all the same");
+    }
 
     #[test]
     fn only_topics_of_the_stages_are_looked_at() {

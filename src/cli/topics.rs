@@ -13,6 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::{CliError, ConfigArgs, kafka::KafkaArgs, manual::print, say};
 use crate::{
     adapters::kafka::admin::{Admin, AdminError},
+    config::Settings,
     topics::{self, Allowed, Change, Plan, Scale, StrimziApi, Topic, TopicError},
 };
 
@@ -21,7 +22,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// Compare the topics on the brokers with what facemill needs, create and mend them
 ///
-/// What facemill needs is declared in topics/*.yaml, a copy of which is built in. No topic is ever deleted, and
+/// What facemill needs is declared in topics/*.yaml, a copy of which is built in; a delay of retry.later that has no
+/// file gets a topic like those that have one. No topic is ever deleted, and
 /// no number of partitions ever falls; limits fall only where --allow-lower says so; topics and configurations that are
 /// declared nowhere are left alone.
 #[derive(Debug, Args)]
@@ -182,8 +184,10 @@ async fn apply(args: &ApplyArgs) -> Result<ExitCode, CliError> {
 }
 
 fn render(args: &RenderArgs) -> Result<(), CliError> {
-    let settings = args.declared.config.load()?.settings.kafka;
-    let (topics, prefix) = (declared(&args.declared)?, &settings.topic_prefix);
+    let settings = args.declared.config.load()?.settings;
+    let topics = declared(&args.declared, &settings)?;
+    let settings = settings.kafka;
+    let prefix = &settings.topic_prefix;
     let text = match args.format {
         Format::KafkaTopics => topics::kafka_topics(&topics, prefix, &settings.brokers),
         Format::Strimzi => {
@@ -197,12 +201,13 @@ fn render(args: &RenderArgs) -> Result<(), CliError> {
     print(&mut io::stdout(), text.as_bytes())
 }
 
-fn declared(args: &DeclaredArgs) -> Result<Vec<Topic>, TopicsError> {
+fn declared(args: &DeclaredArgs, settings: &Settings) -> Result<Vec<Topic>, TopicsError> {
     let topics = match &args.dir {
         Some(folder) => topics::read_dir(folder)?,
         None => topics::embedded()?,
     };
     let scale = Scale { partitions: args.partitions, replicas: args.replicas };
+    let topics = topics::with_delays(topics, &settings.retry.later);
     Ok(topics.into_iter().map(|topic| scale.apply(topic)).collect())
 }
 
@@ -222,12 +227,12 @@ struct Brokers {
 
 impl Brokers {
     fn connect(args: &BrokerArgs) -> Result<Self, CliError> {
-        let settings = args.declared.config.load()?.settings.kafka;
-        let options = args.kafka.options(&settings)?;
+        let settings = args.declared.config.load()?.settings;
+        let options = args.kafka.options(&settings.kafka)?;
         Ok(Brokers {
             admin: Admin::connect(&options, args.timeout).map_err(TopicsError::from)?,
-            declared: declared(&args.declared)?,
-            prefix: settings.topic_prefix,
+            declared: declared(&args.declared, &settings)?,
+            prefix: settings.kafka.topic_prefix,
             allowed: Allowed { repartition: args.allow_repartition, lower: args.allow_lower },
             timeout: args.timeout,
         })

@@ -10,7 +10,7 @@ use crate::{
         takes_batches,
     },
     config::{KafkaSettings, Settings},
-    topics::{Allowed, Cluster, Scale, Topic, embedded, plan},
+    topics::{Allowed, Cluster, Scale, Topic, embedded, plan, with_delays},
 };
 
 /// The oldest release of Kafka, major and minor, that facemill is made for.
@@ -52,7 +52,10 @@ pub(super) fn findings(
     let prefix = &settings.kafka.topic_prefix;
     let is_used = |topic: &Topic| names.contains(&format!("{prefix}{}", topic.name));
     let topics: Vec<Topic> = match embedded() {
-        Ok(topics) => topics.into_iter().filter(is_used).map(|topic| scale.apply(topic)).collect(),
+        Ok(topics) => {
+            let topics = with_delays(topics, &settings.retry.later).into_iter();
+            topics.filter(is_used).map(|topic| scale.apply(topic)).collect()
+        }
         Err(error) => return vec![Finding::failed("topics", error)],
     };
     let mut findings = vec![of_brokers(cluster.brokers, release)];
