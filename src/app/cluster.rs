@@ -18,7 +18,7 @@ use super::{
     retry_policy, threads,
 };
 use crate::{
-    adapters::kafka::{ConsumerGroup, KafkaOptions, KafkaProducer, Membership, admin::Admin, takes_batches},
+    adapters::kafka::{ConsumerGroup, KafkaOptions, KafkaProducer, Membership, admin::Admin, check_limit},
     config::Settings,
     domain::{FrameFormat, Model, Pipeline, Reason, StageName},
     runner::{
@@ -182,7 +182,7 @@ impl Cluster<'_> {
 }
 
 impl Cluster<'_> {
-    /// Refuses topics that would refuse our batches.
+    /// Refuses topics whose limit does not go with our sizes.
     async fn check_sizes(&self) -> Result<(), AppError> {
         let outputs: BTreeSet<_> = self.stages.iter().flat_map(|stage| Topics(self.settings).outputs(*stage)).collect();
         let admin = Admin::connect(&self.kafka, self.settings.kafka.start_timeout);
@@ -194,7 +194,7 @@ impl Cluster<'_> {
             Ok(cluster) => {
                 for (name, topic) in cluster.topics.iter().filter(|(name, _)| outputs.contains(*name)) {
                     let limit = topic.number("max.message.bytes").and_then(|limit| u64::try_from(limit).ok());
-                    limit.map_or(Ok(()), |limit| takes_batches(&self.kafka, name, limit))?;
+                    limit.map_or(Ok(()), |limit| check_limit(&self.kafka, name, limit))?;
                 }
             }
             // Brokers that do not answer are waited for by those who need them; a user who may not see what a topic

@@ -69,7 +69,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
     let names = used(&settings, &stages);
     match runtime.block_on(topics::look(&kafka, &names, args.timeout)) {
         Ok((cluster, release)) => {
-            findings.extend(topics::findings(&settings, &kafka, scale, &names, &cluster, release));
+            findings.extend(topics::findings(&settings, &kafka, scale, &stages, &cluster, release));
             findings.extend(groups(&settings, &kafka, &stages, args.timeout));
             if stages.contains(&StageName::Fetch) {
                 findings.extend(abandoned(&settings, &kafka, &cluster, args.timeout));
@@ -96,8 +96,13 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
 
 /// The topics that the stages read or write.
 fn used(settings: &Settings, stages: &[StageName]) -> BTreeSet<String> {
-    let names = Topics(settings);
-    stages.iter().flat_map(|stage| [names.inputs(*stage), names.outputs(*stage)].concat()).collect()
+    let read = stages.iter().flat_map(|stage| Topics(settings).inputs(*stage));
+    read.chain(written(settings, stages)).collect()
+}
+
+/// Those that they write.
+fn written(settings: &Settings, stages: &[StageName]) -> BTreeSet<String> {
+    stages.iter().flat_map(|stage| Topics(settings).outputs(*stage)).collect()
 }
 
 /// Whether the stages may read their topics, and how much waits for them.
@@ -142,7 +147,7 @@ fn of_abandoned(topic: &str, group: &str, lag: Result<u64, KafkaError>) -> Optio
 
 /// Whether the stages may write to the topics that they write.
 fn outputs(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], timeout: Duration) -> Finding {
-    let topics: BTreeSet<String> = stages.iter().flat_map(|stage| Topics(settings).outputs(*stage)).collect();
+    let topics = written(settings, stages);
     let producer = match KafkaProducer::new(kafka, Arc::default(), Arc::default()) {
         Ok(producer) => producer,
         Err(error) => return Finding::failed("producer", error),

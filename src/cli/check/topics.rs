@@ -2,14 +2,15 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::finding::Finding;
+use super::{finding::Finding, used, written};
 use crate::{
     adapters::kafka::{
         KafkaError, KafkaOptions,
         admin::{Admin, AdminError},
-        takes_batches,
+        check_limit,
     },
     config::{KafkaSettings, Settings},
+    domain::StageName,
     topics::{Allowed, Cluster, Scale, Topic, embedded, plan, with_delays},
 };
 
@@ -40,16 +41,17 @@ pub(super) async fn look(
     Ok((admin.visible_cluster(names).await?, admin.release().await?))
 }
 
-/// What there is to say of the brokers and of the topics with these names.
+/// What there is to say of the brokers and of the topics that the stages use.
 pub(super) fn findings(
     settings: &Settings,
     kafka: &KafkaOptions,
     scale: Scale,
-    names: &BTreeSet<String>,
+    stages: &[StageName],
     cluster: &Cluster,
     release: Option<(u32, u32)>,
 ) -> Vec<Finding> {
     let prefix = &settings.kafka.topic_prefix;
+    let (names, written) = (used(settings, stages), written(settings, stages));
     let is_used = |topic: &Topic| names.contains(&format!("{prefix}{}", topic.name));
     let topics: Vec<Topic> = match embedded() {
         Ok(topics) => {
@@ -59,7 +61,7 @@ pub(super) fn findings(
         Err(error) => return vec![Finding::failed("topics", error)],
     };
     let mut findings = vec![of_brokers(cluster.brokers, release)];
-    findings.extend(topics.iter().map(|topic| of_topic(topic, prefix, kafka, cluster)));
+    findings.extend(topics.iter().map(|topic| of_topic(topic, prefix, kafka, cluster, &written)));
     findings.extend(topics.iter().filter_map(|topic| of_rate(topic, &settings.kafka, cluster)));
     findings
 }
@@ -78,14 +80,21 @@ fn of_brokers(count: usize, release: Option<(u32, u32)>) -> Finding {
 }
 
 /// Whether the topic is there, and how it differs from what is declared.
-fn of_topic(topic: &Topic, prefix: &str, kafka: &KafkaOptions, cluster: &Cluster) -> Finding {
+fn of_topic(
+    topic: &Topic,
+    prefix: &str,
+    kafka: &KafkaOptions,
+    cluster: &Cluster,
+    written: &BTreeSet<String>,
+) -> Finding {
     let name = format!("{prefix}{}", topic.name);
     let Some(actual) = cluster.topics.get(&name) else {
         return Finding::failed("topic", KafkaError::NoTopic(name));
     };
     let found = format!("{name} has {} partitions, {} replicas", actual.partitions, actual.replicas);
     let limit = actual.number("max.message.bytes").and_then(|limit| u64::try_from(limit).ok());
-    if let Some(Err(error)) = limit.map(|limit| takes_batches(kafka, &name, limit)) {
+    let limit = limit.filter(|_| written.contains(&name));
+    if let Some(Err(error)) = limit.map(|limit| check_limit(kafka, &name, limit)) {
         return Finding::failed("topic", error);
     }
     if cluster.hidden.contains(&name) {
@@ -150,8 +159,7 @@ fn of_rate(topic: &Topic, kafka: &KafkaSettings, cluster: &Cluster) -> Option<Fi
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::cli::check::finding::State;
+    use super::{super::finding::State, *};
     use crate::{
         config::load,
         topics::{ActualTopic, ActualValue},
@@ -178,26 +186,34 @@ mod tests {
 
     #[test]
     fn a_missing_topic_fails_and_a_different_one_is_a_warning() {
-        let looked = |cluster| of_topic(&declared("urls"), "facemill.", &KafkaOptions::default(), &cluster);
+        let look = |cluster, written: &[&str]| {
+            let written = written.iter().map(|name| (*name).to_owned()).collect();
+            of_topic(&declared("images"), "facemill.", &KafkaOptions::default(), &cluster, &written)
+        };
+        let looked = |cluster| look(cluster, &["facemill.images"]);
         let missing = looked(cluster("other", 1, &[]));
         assert!(missing.to_string().starts_with("FAILED") && missing.detail.contains("topics apply"), "{missing}");
-        let small = looked(cluster("facemill.urls", 4, &[]));
+        let small = looked(cluster("facemill.images", 4, &[]));
         assert!(small.to_string().starts_with("warning") && small.detail.contains("topics diff"), "{small}");
-        let narrow = looked(cluster("facemill.urls", 96, &[("max.message.bytes", "65536")]));
+        let narrow = looked(cluster("facemill.images", 96, &[("max.message.bytes", "65536")]));
         assert!(narrow.to_string().starts_with("FAILED") && narrow.detail.contains("batch.size"), "{narrow}");
+        let wide = looked(cluster("facemill.images", 96, &[("max.message.bytes", "20971520")]));
+        let only_read = look(cluster("facemill.images", 96, &[("max.message.bytes", "65536")]), &[]);
+        assert!(only_read.to_string().starts_with("warning"), "{only_read}");
+        assert!(wide.to_string().starts_with("FAILED") && wide.detail.contains("message.max.bytes"), "{wide}");
     }
 
     #[test]
     fn a_configuration_that_stays_hidden_is_a_warning_of_that_topic_alone() {
         let settings = load(None, std::iter::empty(), &[]).unwrap().settings;
-        let mut there = cluster("facemill.urls", 96, &[]);
-        there.topics.extend(cluster("facemill.dlq", 12, &[]).topics);
-        there.hidden = ["facemill.urls".to_owned()].into();
-        let names = ["facemill.urls".to_owned(), "facemill.dlq".to_owned()].into();
-        let found = findings(&settings, &KafkaOptions::default(), Scale::default(), &names, &there, Some((4, 0)));
+        let mut there = cluster("facemill.frames", 96, &[]);
+        there.hidden = ["facemill.frames".to_owned()].into();
+        let options = KafkaOptions::default();
+        let found = findings(&settings, &options, Scale::default(), &[StageName::Detect], &there, Some((4, 0)));
         let states: Vec<_> = found.iter().map(|finding| (finding.name, finding.state)).collect();
-        assert_eq!(states, [("brokers", State::Ok), ("topic", State::Warning), ("topic", State::Warning)]);
-        assert!(found[1].detail.contains("DescribeConfigs") && !found[2].detail.contains("DescribeConfigs"));
+        let others = [("topic", State::Failed); 2];
+        assert_eq!(states, [&[("brokers", State::Ok), ("topic", State::Warning)], &others[..]].concat());
+        assert!(found[1].detail.contains("DescribeConfigs") && found[2].detail.contains("is not there"));
     }
 
     #[test]
