@@ -6,6 +6,7 @@ mod topics;
 use std::{collections::BTreeSet, io, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{Args, ValueEnum};
+use tokio::runtime::{Builder, Runtime};
 
 use self::finding::{Finding, State};
 use super::{CliError, ConfigArgs, cql::scylla_options, kafka::KafkaArgs, manual::print, run::StageArg};
@@ -15,7 +16,7 @@ use crate::{
         scylla::ScyllaStore,
     },
     app::{self, Topics},
-    config::Settings,
+    config::{ConfigError, Settings},
     domain::StageName,
     topics::{Cluster, Scale},
 };
@@ -25,7 +26,7 @@ use crate::{
 /// Asked are the settings, the brokers, the topics, the rights to read and write them, the database, and the model.
 /// Nothing is changed, no group is joined, and no record is read or written.
 ///
-/// Ends with 1 if something would keep the stages from working; warnings do not count.
+/// Ends with 1 if something would keep the stages from working, a wrong setting included; warnings do not count.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     /// Which stages are to run, with commas between them: only what these need is looked at
@@ -59,32 +60,7 @@ enum CheckOutput {
 }
 
 pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
-    let settings = args.config.load()?.settings;
-    let kafka = args.kafka.options(&settings.kafka)?;
-    let stages: Vec<StageName> = args.stage.iter().map(|stage| StageName::from(*stage)).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
-
-    let mut findings = vec![Finding::ok("configuration", "every key and value is known")];
-    let scale = Scale { partitions: args.partitions, replicas: args.replicas };
-    let names = used(&settings, &stages);
-    match runtime.block_on(topics::look(&kafka, &names, args.timeout)) {
-        Ok((cluster, release)) => {
-            findings.extend(topics::findings(&settings, &kafka, scale, &stages, &cluster, release));
-            findings.extend(groups(&settings, &kafka, &stages, args.timeout));
-            if stages.contains(&StageName::Fetch) {
-                findings.extend(abandoned(&settings, &kafka, &cluster, args.timeout));
-            }
-            findings.push(outputs(&settings, &kafka, &stages, args.timeout));
-        }
-        Err(error) => findings.push(Finding::failed("brokers", error)),
-    }
-    findings.push(runtime.block_on(database(&settings)));
-    if stages.contains(&StageName::Detect) {
-        findings.push(match app::check_detector(&settings) {
-            Ok(model) => Finding::ok("model", format!("{} loads, on ONNX Runtime", model.name)),
-            Err(error) => Finding::failed("model", error),
-        });
-    }
+    let findings = findings(args)?;
     let failed = findings.iter().any(|finding| finding.state == State::Failed);
     let text = match args.output {
         CheckOutput::Text => findings.iter().map(|finding| format!("{finding}\n")).collect(),
@@ -92,6 +68,62 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
     };
     print(&mut io::stdout(), text.as_bytes())?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Everything that was found.
+///
+/// # Errors
+/// For a wrong command line alone: all else is a finding.
+fn findings(args: &CheckArgs) -> Result<Vec<Finding>, CliError> {
+    let settings = match args.config.load() {
+        Ok(loaded) => loaded.settings,
+        Err(error @ ConfigError::NotAnAssignment(_)) => return Err(error.into()),
+        // Without settings there is nothing to look at.
+        Err(error) => return Ok(vec![Finding::failed("configuration", error)]),
+    };
+    let stages: Vec<StageName> = args.stage.iter().map(|stage| StageName::from(*stage)).collect();
+    let runtime = Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+
+    let mut findings = match args.kafka.options(&settings.kafka) {
+        Ok(kafka) => {
+            let mut findings = vec![Finding::ok("configuration", "every key and value is known")];
+            findings.extend(of_kafka(args, &settings, &kafka, &stages, &runtime));
+            findings
+        }
+        Err(error @ CliError::SecretFile { .. }) => vec![Finding::failed("configuration", error)],
+        Err(error) => return Err(error),
+    };
+    findings.push(runtime.block_on(database(&settings)));
+    if stages.contains(&StageName::Detect) {
+        findings.push(match app::check_detector(&settings) {
+            Ok(model) => Finding::ok("model", format!("{} loads, on ONNX Runtime", model.name)),
+            Err(error) => Finding::failed("model", error),
+        });
+    }
+    Ok(findings)
+}
+
+/// The brokers, the topics, and the rights to them.
+fn of_kafka(
+    args: &CheckArgs,
+    settings: &Settings,
+    kafka: &KafkaOptions,
+    stages: &[StageName],
+    runtime: &Runtime,
+) -> Vec<Finding> {
+    let names = used(settings, stages);
+    let (cluster, release) = match runtime.block_on(topics::look(kafka, &names, args.timeout)) {
+        Ok(looked) => looked,
+        Err(error) => return vec![Finding::failed("brokers", error)],
+    };
+    let scale = Scale { partitions: args.partitions, replicas: args.replicas };
+    let mut findings = topics::findings(settings, kafka, scale, stages, &cluster, release);
+    findings.extend(groups(settings, kafka, stages, args.timeout));
+    if stages.contains(&StageName::Fetch) {
+        findings.extend(abandoned(settings, kafka, &cluster, args.timeout));
+    }
+    findings.push(outputs(settings, kafka, stages, args.timeout));
+    findings
 }
 
 /// The topics that the stages read or write.
@@ -168,8 +200,45 @@ async fn database(settings: &Settings) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
     use crate::config::load;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: CheckArgs,
+    }
+
+    /// What is found where nothing answers.
+    fn found(words: &[&str]) -> Result<Vec<Finding>, CliError> {
+        let nowhere = ["check", "--stage=fetch", "--timeout=100ms", "--set=cql.contact_points=[\"127.0.0.1:1\"]"];
+        let words = nowhere.iter().chain(["--set=kafka.brokers=127.0.0.1:1"].iter()).chain(words);
+        findings(&Line::parse_from(words).args)
+    }
+
+    fn failed(found: &[Finding]) -> Vec<&'static str> {
+        found.iter().filter(|finding| finding.state == State::Failed).map(|finding| finding.name).collect()
+    }
+
+    #[test]
+    fn a_wrong_setting_is_a_finding_and_a_wrong_command_line_is_none() {
+        let wrong = found(&["--set=fetch.concurency=5"]).unwrap();
+        assert_eq!(failed(&wrong), ["configuration"]);
+        assert!(wrong[0].detail.contains("fetch.concurency"), "{}", wrong[0]);
+        assert_eq!(failed(&found(&["--config=/no/such/file"]).unwrap()), ["configuration"]);
+        for words in [["--set=no-equals"], ["-Xno-equals"]] {
+            assert_eq!(found(&words).unwrap_err().exit_code(), ExitCode::from(2), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_need_a_secret_that_cannot_be_read_is_looked_at_all_the_same() {
+        let found = found(&["--set=kafka.config_files.sasl.password=/no/such/file"]).unwrap();
+        assert_eq!(failed(&found), ["configuration", "database"]);
+        assert!(found[0].detail.contains("sasl.password") && found[0].detail.contains("/no/such/file"), "{}", found[0]);
+    }
 
     #[test]
     fn urls_that_wait_for_a_delay_that_was_taken_away_are_a_warning() {
