@@ -15,7 +15,7 @@ use facemill::{
         DeadLetter, DeadLetterClass, Facts, Fetched, FrameFormat, Headers, Message, Model, Picture, Pipeline, Reason,
         Record, ResultRow, StageName, Timestamp,
     },
-    topics::{Party, Topic, embedded},
+    topics::{Party, Topic, embedded, with_delays},
 };
 use serde_json::{Value, json};
 
@@ -67,6 +67,14 @@ fn the_code_uses_the_declared_topics_and_no_other() {
     used.extend(topics.later().into_iter().map(|(name, _)| name));
     used.extend([topics.results().unwrap(), topics.dead_letters()]);
     assert_eq!(used, embedded().unwrap().iter().map(full_name).collect());
+}
+
+#[test]
+fn every_delay_that_is_configured_has_a_topic() {
+    let settings =
+        config::load(None, std::iter::empty(), &["retry.later=[\"5m\", \"1h30m\"]".to_owned()]).unwrap().settings;
+    let declared: Vec<_> = with_delays(embedded().unwrap(), &settings.retry.later).iter().map(full_name).collect();
+    assert!(Topics(&settings).later().iter().all(|(name, _)| declared.contains(name)), "{declared:?}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::{
     retry_policy, threads,
 };
 use crate::{
-    adapters::kafka::{ConsumerGroup, KafkaOptions, KafkaProducer, Membership, admin::Admin, takes_batches},
+    adapters::kafka::{ConsumerGroup, KafkaOptions, KafkaProducer, Membership, admin::Admin, check_limit},
     config::Settings,
     domain::{FrameFormat, Model, Pipeline, Reason, StageName},
     runner::{
@@ -27,6 +27,7 @@ use crate::{
     },
     stages::Stage,
     telemetry::{Exporter, Health, KafkaMetrics, Metrics, Observed, serve},
+    topics::RETRY_TOPICS,
 };
 
 /// What a rebalance waits longer than the runner's own deadline, which then decides.
@@ -43,7 +44,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 pub struct Topics<'a>(pub &'a Settings);
 
 impl Topics<'_> {
-    /// The topic that a stage reads.
+    /// The topic that a stage reads first.
     pub fn input(&self, stage: StageName) -> String {
         self.named(match stage {
             StageName::Fetch => "urls",
@@ -57,7 +58,9 @@ impl Topics<'_> {
         let delays = self.0.retry.later.iter();
         delays
             // They parse: the settings were checked.
-            .filter_map(|text| Some((self.named(&format!("urls.retry.{text}")), humantime::parse_duration(text).ok()?)))
+            .filter_map(|text| {
+                Some((self.named(&format!("{RETRY_TOPICS}{text}")), humantime::parse_duration(text).ok()?))
+            })
             .collect()
     }
 
@@ -86,10 +89,25 @@ impl Topics<'_> {
         outputs
     }
 
+    /// The topics that a stage reads.
+    pub fn inputs(&self, stage: StageName) -> Vec<String> {
+        let mut inputs = vec![self.input(stage)];
+        if stage == StageName::Fetch {
+            inputs.extend(self.later().into_iter().map(|(topic, _)| topic));
+        }
+        inputs
+    }
+
+    /// Of some topics, those in which URLs wait for a delay that is not configured: nobody reads them.
+    pub fn abandoned<'t>(&self, topics: impl Iterator<Item = &'t String>) -> Vec<&'t str> {
+        let (prefix, read) = (self.named(RETRY_TOPICS), self.inputs(StageName::Fetch));
+        topics.filter(|name| name.starts_with(&prefix) && !read.contains(name)).map(String::as_str).collect()
+    }
+
     /// The consumer group that reads a topic: one for each stage, and one for each topic of waiting URLs.
     pub fn group(&self, stage: StageName, topic: &str) -> String {
         let prefix = &self.0.kafka.group_prefix;
-        match topic.strip_prefix(&self.named("urls.retry.")) {
+        match topic.strip_prefix(&self.named(RETRY_TOPICS)) {
             Some(delay) => format!("{prefix}{stage}.retry.{delay}"),
             None => format!("{prefix}{stage}"),
         }
@@ -174,7 +192,7 @@ impl Cluster<'_> {
 }
 
 impl Cluster<'_> {
-    /// Refuses topics that would refuse our batches.
+    /// Refuses topics whose limit does not go with our sizes.
     async fn check_sizes(&self) -> Result<(), AppError> {
         let topics = Topics(self.settings);
         let mut outputs: BTreeSet<_> = self.stages.iter().flat_map(|stage| topics.outputs(*stage)).collect();
@@ -183,14 +201,14 @@ impl Cluster<'_> {
         }
         let admin = Admin::connect(&self.kafka, self.settings.kafka.start_timeout);
         let cluster = match admin {
-            Ok(admin) => admin.cluster(&outputs).await,
+            Ok(admin) => admin.visible_cluster(&outputs).await,
             Err(error) => Err(error),
         };
         match cluster {
             Ok(cluster) => {
                 for (name, topic) in cluster.topics.iter().filter(|(name, _)| outputs.contains(*name)) {
                     let limit = topic.number("max.message.bytes").and_then(|limit| u64::try_from(limit).ok());
-                    limit.map_or(Ok(()), |limit| takes_batches(&self.kafka, name, limit))?;
+                    limit.map_or(Ok(()), |limit| check_limit(&self.kafka, name, limit))?;
                 }
             }
             // Brokers that do not answer are waited for by those who need them; a user who may not see what a topic

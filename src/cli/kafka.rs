@@ -16,14 +16,14 @@ pub(super) struct KafkaArgs {
 }
 
 impl KafkaArgs {
-    /// The settings, and what the command line adds. Values that stand in files are read.
+    /// The settings, and what the command line adds. Values that stand in files are read: one that cannot be is
+    /// [`CliError::SecretFile`].
     pub(super) fn options(&self, settings: &KafkaSettings) -> Result<KafkaOptions, CliError> {
         let mut properties = vec![("bootstrap.servers".to_owned(), Secret(settings.brokers.clone()))];
         properties.extend(settings.config.iter().map(|(name, value)| (name.to_owned(), Secret(value.to_owned()))));
         for (name, path) in settings.config_files.iter() {
-            let value = std::fs::read_to_string(path).map_err(|error| {
-                CliError::Usage(format!("kafka.config_files.\"{name}\": cannot read {path}: {error}"))
-            })?;
+            let unreadable = |source| CliError::SecretFile { name: name.to_owned(), path: path.to_owned(), source };
+            let value = std::fs::read_to_string(path).map_err(unreadable)?;
             // Editors end a file with a line break that is no part of a password.
             properties.push((name.to_owned(), Secret(value.trim_end_matches(['\r', '\n']).to_owned())));
         }

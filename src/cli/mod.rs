@@ -57,7 +57,7 @@ Examples:
 Exit codes:
   0    every URL has its outcome (a 404 is an outcome)
   1    facemill could not do its work; the message says why and what to do
-  2    wrong use: an unknown option, setting or file
+  2    wrong use: an unknown option, setting or file (to facemill check a setting or file is a finding: 1)
   130, 143   ended by Ctrl-C or SIGTERM before every URL had its outcome";
 
 #[derive(Debug, Subcommand)]
@@ -102,6 +102,8 @@ enum CliError {
     /// Wrong use that the parser of the command line cannot see.
     #[error("{0}")]
     Usage(String),
+    #[error("kafka.config_files.\"{name}\": cannot read {path}: {source}")]
+    SecretFile { name: String, path: String, source: io::Error },
     #[error(transparent)]
     List(#[from] list::ListError),
     #[error(transparent)]
@@ -129,7 +131,9 @@ enum CliError {
 impl CliError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            CliError::Config(_) | CliError::LogFilter(_) | CliError::Usage(_) => ExitCode::from(2),
+            CliError::Config(_) | CliError::LogFilter(_) | CliError::Usage(_) | CliError::SecretFile { .. } => {
+                ExitCode::from(2)
+            }
             _ => ExitCode::FAILURE,
         }
     }

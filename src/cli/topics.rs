@@ -13,7 +13,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::{CliError, ConfigArgs, kafka::KafkaArgs, manual::print, say};
 use crate::{
     adapters::kafka::admin::{Admin, AdminError},
-    topics::{self, Change, Plan, Scale, StrimziApi, Topic, TopicError},
+    config::Settings,
+    topics::{self, Allowed, Change, Plan, Scale, StrimziApi, Topic, TopicError},
 };
 
 /// Between two looks at what became of a change.
@@ -21,8 +22,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// Compare the topics on the brokers with what facemill needs, create and mend them
 ///
-/// What facemill needs is declared in topics/*.yaml, a copy of which is built in. Nothing is ever deleted, and no
-/// number of partitions ever falls; topics and configurations that are declared nowhere are left alone.
+/// What facemill needs is declared in topics/*.yaml, a copy of which is built in; a delay of retry.later that has no
+/// file gets a topic like those that have one. No topic is ever deleted, and
+/// no number of partitions ever falls; limits fall only where --allow-lower says so; topics and configurations that are
+/// declared nowhere are left alone.
 #[derive(Debug, Args)]
 pub(super) struct TopicsCommand {
     #[command(subcommand)]
@@ -63,6 +66,10 @@ struct BrokerArgs {
     /// Add partitions to topics with keys too: records of one key then are in two partitions
     #[arg(long)]
     allow_repartition: bool,
+    /// Lower what the brokers have of retention.ms, retention.bytes, max.message.bytes and min.insync.replicas too:
+    /// records are deleted, refused, or written with fewer copies
+    #[arg(long)]
+    allow_lower: bool,
     /// How long to wait for the brokers
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -177,8 +184,10 @@ async fn apply(args: &ApplyArgs) -> Result<ExitCode, CliError> {
 }
 
 fn render(args: &RenderArgs) -> Result<(), CliError> {
-    let settings = args.declared.config.load()?.settings.kafka;
-    let (topics, prefix) = (declared(&args.declared)?, &settings.topic_prefix);
+    let settings = args.declared.config.load()?.settings;
+    let topics = declared(&args.declared, &settings)?;
+    let settings = settings.kafka;
+    let prefix = &settings.topic_prefix;
     let text = match args.format {
         Format::KafkaTopics => topics::kafka_topics(&topics, prefix, &settings.brokers),
         Format::Strimzi => {
@@ -192,12 +201,13 @@ fn render(args: &RenderArgs) -> Result<(), CliError> {
     print(&mut io::stdout(), text.as_bytes())
 }
 
-fn declared(args: &DeclaredArgs) -> Result<Vec<Topic>, TopicsError> {
+fn declared(args: &DeclaredArgs, settings: &Settings) -> Result<Vec<Topic>, TopicsError> {
     let topics = match &args.dir {
         Some(folder) => topics::read_dir(folder)?,
         None => topics::embedded()?,
     };
     let scale = Scale { partitions: args.partitions, replicas: args.replicas };
+    let topics = topics::with_delays(topics, &settings.retry.later);
     Ok(topics.into_iter().map(|topic| scale.apply(topic)).collect())
 }
 
@@ -211,19 +221,19 @@ struct Brokers {
     admin: Admin,
     declared: Vec<Topic>,
     prefix: String,
-    allow_repartition: bool,
+    allowed: Allowed,
     timeout: Duration,
 }
 
 impl Brokers {
     fn connect(args: &BrokerArgs) -> Result<Self, CliError> {
-        let settings = args.declared.config.load()?.settings.kafka;
-        let options = args.kafka.options(&settings)?;
+        let settings = args.declared.config.load()?.settings;
+        let options = args.kafka.options(&settings.kafka)?;
         Ok(Brokers {
             admin: Admin::connect(&options, args.timeout).map_err(TopicsError::from)?,
-            declared: declared(&args.declared)?,
-            prefix: settings.topic_prefix,
-            allow_repartition: args.allow_repartition,
+            declared: declared(&args.declared, &settings)?,
+            prefix: settings.kafka.topic_prefix,
+            allowed: Allowed { repartition: args.allow_repartition, lower: args.allow_lower },
             timeout: args.timeout,
         })
     }
@@ -245,7 +255,7 @@ impl Brokers {
     async fn plan(&self) -> Result<Plan, TopicsError> {
         let names = self.declared.iter().map(|topic| format!("{}{}", self.prefix, topic.name));
         let cluster = self.admin.cluster(&names.collect::<BTreeSet<_>>()).await?;
-        Ok(topics::plan(&self.declared, &self.prefix, &cluster, self.allow_repartition))
+        Ok(topics::plan(&self.declared, &self.prefix, &cluster, self.allowed))
     }
 
     /// Does what the plan says until the brokers show it, and gives what is left.

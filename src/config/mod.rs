@@ -346,6 +346,8 @@ mod tests {
             ("cql.job_buckets=5000", "power of two"),
             ("cql.job_buckets=0", "power of two"),
             ("cql.password_file=/run/secrets/cql", "cql.username"),
+            ("retry.later=[\"1h 30m\"]", "topic's name"),
+            ("retry.later=[\"2days\"]", "1day"),
             ("fetch=5", "fetch"),
         ] {
             let message = error(&[], &[assignment]);

@@ -84,8 +84,9 @@ impl Loaded {
             ("runner.all_lanes_bytes", runner.all_lanes_bytes >= 1, "must be at least 1"),
             (
                 "retry.later",
-                retry.later.iter().all(|delay| humantime::parse_duration(delay).is_ok_and(|d| DURATIONS.contains(&d))),
-                "must be a list of delays such as \"1m\", from 1ms to 1day",
+                retry.later.iter().all(|delay| is_delay(delay)),
+                "must be a list of delays such as \"1m\" or \"1h30m\", from 1ms to 1day, without spaces: each is a part \
+                 of a topic's name",
             ),
             ("kafka.brokers", !kafka.brokers.trim().is_empty(), "must name at least one broker as HOST:PORT"),
             ("kafka.topic_prefix", is_topic_name(&kafka.topic_prefix), "may have letters, digits, '.', '_' and '-'"),
@@ -150,6 +151,11 @@ impl Loaded {
 /// What a part of a Kafka topic's name may have.
 fn is_topic_name(text: &str) -> bool {
     text.len() <= 200 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// A delay that can be the end of a topic's name.
+fn is_delay(text: &str) -> bool {
+    is_topic_name(text) && humantime::parse_duration(text).is_ok_and(|delay| DURATIONS.contains(&delay))
 }
 
 fn is_header_text(text: &str) -> bool {

@@ -22,11 +22,14 @@ const FILES: &[(&str, &str)] = &[
 pub const TOPIC_NAMES: [&str; 8] =
     ["urls", "urls.retry.1m", "urls.retry.10m", "urls.retry.1h", "images", "frames", "results", "dlq"];
 
+/// What the names of the topics in which URLs wait begin with; the delay follows.
+pub const RETRY_TOPICS: &str = "urls.retry.";
+
 /// Kafka's own limit on the length of a topic's name.
 const MAX_NAME_BYTES: usize = 249;
 
 /// The configuration that has to do with the number of replicas.
-const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// A topic as a file declares it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -153,6 +156,20 @@ pub fn read_dir(folder: &Path) -> Result<Vec<Topic>, TopicError> {
     Ok(topics)
 }
 
+/// The declared topics, and one for each delay of `retry.later` that no file declares, made like the first declared
+/// topic in which URLs wait. Where there is none, none is made.
+pub fn with_delays(mut topics: Vec<Topic>, delays: &[String]) -> Vec<Topic> {
+    let Some(like) = topics.iter().find(|topic| topic.name.starts_with(RETRY_TOPICS)).cloned() else { return topics };
+    for delay in delays {
+        let name = format!("{RETRY_TOPICS}{delay}");
+        if topics.iter().all(|topic| topic.name != name) {
+            let description = format!("URLs to be tried again after a wait of {delay}, otherwise as {}.", like.name);
+            topics.push(Topic { name, description, ..like.clone() });
+        }
+    }
+    topics
+}
+
 fn parse(file: &str, text: &str) -> Result<Topic, TopicError> {
     let topic: Topic = serde_saphyr::from_str(text)
         .map_err(|error| TopicError::NotATopic { file: file.to_owned(), problem: error.to_string() })?;
@@ -269,6 +286,20 @@ mod tests {
         assert!(matches!(&error, TopicError::Empty(path) if path == folder.path()), "{error}");
         let missing = folder.path().join("none");
         assert!(matches!(read_dir(&missing), Err(TopicError::Unreadable { path, .. }) if path == missing));
+    }
+
+    #[test]
+    fn each_configured_delay_has_a_topic_and_a_declared_one_stays_as_it_is() {
+        let delays = ["1h", "5m", "5m"].map(str::to_owned);
+        let mut topics = with_delays(embedded().unwrap(), &delays);
+        let made = topics.pop().unwrap();
+        assert_eq!(topics, embedded().unwrap());
+        let like = &topics[1];
+        assert_eq!((made.name.as_str(), made.description.contains("5m")), ("urls.retry.5m", true));
+        let as_made = Topic { name: made.name.clone(), description: made.description.clone(), ..like.clone() };
+        assert_eq!(made, as_made);
+        let own = [small("keyed: true", "keyed: true").unwrap()];
+        assert_eq!(with_delays(own.to_vec(), &delays), own, "a folder that declares none asks for none");
     }
 
     #[test]

@@ -6,6 +6,6 @@ mod declared;
 mod diff;
 mod render;
 
-pub use declared::{Party, Scale, TOPIC_NAMES, Topic, TopicError, embedded, read_dir};
-pub use diff::{ActualTopic, ActualValue, Change, Cluster, Difference, Obstacle, Plan, plan};
+pub use declared::{Party, RETRY_TOPICS, Scale, TOPIC_NAMES, Topic, TopicError, embedded, read_dir, with_delays};
+pub use diff::{ActualTopic, ActualValue, Allowed, Change, Cluster, Difference, Obstacle, Plan, plan};
 pub use render::{StrimziApi, kafka_topics, strimzi};

@@ -22,6 +22,10 @@ fn what_is_missing_at_the_start_is_named_with_what_to_do() {
     let check = cluster.facemill("check").with_code(1).stdout;
     assert!(narrow.iter().all(|part| check.contains(part)), "{check}");
     cluster.kafka("configs", &format!("{results}4194304"), b"");
+    refuses(
+        "-X message.max.bytes=2000000",
+        &["message.max.bytes in kafka.config (or -X)", "none of more than 2000000"],
+    );
     refuses("--set cql.keyspace=nobodys", &["there is no keyspace 'nobodys'", "facemill schema apply --yes"]);
     refuses("--set cql.datacenter=moon", &["no node is in a data centre 'moon'", "datacenter1"]);
     refuses(

@@ -111,7 +111,9 @@ fn each_right_that_is_missing_is_named_and_with_all_of_them_urls_become_rows() {
     has(&secure.check("", 1), hidden);
     has(&secure.refused(""), &["is not there, or this user may not see it"]);
 
-    secure.allow(&["Read", "DescribeConfigs"], "topic");
+    secure.allow(&["Read"], "topic");
+    has(&secure.check("", 1), &["warning  topic", "--operation DescribeConfigs", "FAILED   group"]);
+    secure.allow(&["DescribeConfigs"], "topic");
     let parts = &["Kafka refuses", "rights.fetch", "kafka-acls"].map(|part| part.replace("rights.", &secure.prefix));
     has(&secure.check("", 1), &parts.each_ref().map(String::as_str));
 

@@ -117,6 +117,22 @@ async fn drift_is_mended_and_what_others_set_is_kept() {
 
 #[tokio::test]
 #[ignore = "needs the stack: make it"]
+async fn what_an_operator_raised_is_lowered_only_when_somebody_says_so() {
+    let declared = Declared::new("lower");
+    declared.topic("a", false, 1, "retention.ms: 60000, max.message.bytes: 2000000");
+    assert!(declared.run(&["apply", "--yes"]).0);
+    let name = format!("{}a", declared.prefix);
+    declared.admin().set_config(&name, &[("retention.ms", "-1"), ("max.message.bytes", "3000000")]).await.unwrap();
+    let (ok, text) = declared.run(&["apply", "--yes"]);
+    assert!(!ok && text.contains("lower retention.ms from -1 to 60000") && text.contains("--allow-lower"), "{text}");
+    assert_eq!(value(&declared.actual("a").await, "max.message.bytes"), "3000000");
+    assert!(declared.run(&["apply", "--yes", "--allow-lower"]).0);
+    let actual = declared.actual("a").await;
+    assert_eq!(["retention.ms", "max.message.bytes"].map(|name| value(&actual, name)), ["60000", "2000000"]);
+}
+
+#[tokio::test]
+#[ignore = "needs the stack: make it"]
 async fn partitions_are_added_with_care_and_never_taken_away() {
     let declared = Declared::new("partitions");
     declared.topic("keyed", true, 2, "");

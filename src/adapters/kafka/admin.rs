@@ -162,18 +162,32 @@ impl Admin {
     /// # Errors
     /// When no broker answers, or a topic's configuration may not be seen.
     pub async fn cluster(&self, names: &BTreeSet<String>) -> Result<Cluster, AdminError> {
+        let mut cluster = self.visible_cluster(names).await?;
+        cluster.hidden.pop_first().map_or(Ok(cluster), |name| Err(AdminError::HiddenConfig(name)))
+    }
+
+    /// The same for a login that may not see every configuration: those that it may.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub async fn visible_cluster(&self, names: &BTreeSet<String>) -> Result<Cluster, AdminError> {
         let metadata = self.metadata().await?;
         let mut topics: BTreeMap<_, _> =
             metadata.topics().iter().map(|topic| (topic.name().to_owned(), actual(topic))).collect();
         let ours: Vec<_> = topics.keys().filter(|name| names.contains(*name)).cloned().collect();
+        let mut hidden = BTreeSet::new();
         for (name, entries) in self.entries(&ours).await? {
+            if entries.is_empty() {
+                hidden.insert(name);
+                continue;
+            }
             let config = entries.into_iter().filter_map(|entry| {
                 let set_here = is_set_here(&entry);
                 Some((entry.name, ActualValue { value: entry.value?, set_here }))
             });
             topics.entry(name).or_default().config = config.collect();
         }
-        Ok(Cluster { brokers: metadata.brokers().len(), topics })
+        Ok(Cluster { brokers: metadata.brokers().len(), topics, hidden })
     }
 
     /// The oldest release of Kafka, major and minor, that the brokers can be; `None` if they do not tell: other makes
@@ -238,6 +252,9 @@ impl Admin {
     pub async fn set_config(&self, topic: &str, values: &[(&str, &str)]) -> Result<(), AdminError> {
         let mut merged = BTreeMap::new();
         for (_, entries) in self.entries(&[topic.to_owned()]).await? {
+            if entries.is_empty() {
+                return Err(AdminError::HiddenConfig(topic.to_owned()));
+            }
             for entry in entries.into_iter().filter(|entry| is_set_here(entry) && !entry.is_read_only) {
                 let hidden = || AdminError::HiddenValue { topic: topic.to_owned(), name: entry.name.clone() };
                 let value = entry.value.clone().ok_or_else(hidden)?;
@@ -267,7 +284,8 @@ impl Admin {
         Err(AdminError::Unreachable { brokers: self.brokers.clone(), timeout, why: format!(" ({why})") })
     }
 
-    /// What the brokers say of each topic's configuration.
+    /// What the brokers say of each topic's configuration: nothing of one that this login may not see. rdkafka keeps
+    /// back why; every topic has some configuration.
     async fn entries(&self, topics: &[String]) -> Result<Vec<(String, Vec<ConfigEntry>)>, AdminError> {
         if topics.is_empty() {
             return Ok(Vec::new());
@@ -280,10 +298,6 @@ impl Admin {
             let request = |code| AdminError::Request { act: "describe configurations", source: Native::AdminOp(code) };
             let resource = resource.map_err(request)?;
             if let OwnedResourceSpecifier::Topic(name) = resource.specifier {
-                // rdkafka keeps back why one topic failed; every topic has some configuration.
-                if resource.entries.is_empty() {
-                    return Err(AdminError::HiddenConfig(name));
-                }
                 found.push((name, resource.entries));
             }
         }

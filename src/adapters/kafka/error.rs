@@ -49,6 +49,20 @@ pub enum KafkaError {
         /// Our `batch.size`.
         batch: u64,
     },
+    /// A topic that takes records which this client would not send.
+    #[error(
+        "the topic '{topic}' takes records of up to {limit} bytes, and this client sends none of more than {record}, so \
+         that what is larger would be called too large: set message.max.bytes in kafka.config (or -X) to {limit} at \
+         least, or lower the topic's max.message.bytes"
+    )]
+    SmallClient {
+        /// The topic.
+        topic: String,
+        /// Its `max.message.bytes`.
+        limit: u64,
+        /// Our `message.max.bytes`.
+        record: u64,
+    },
     /// The polling thread cannot be started.
     #[error("cannot start a thread for Kafka: {0}")]
     Thread(#[from] std::io::Error),

@@ -21,4 +21,4 @@ pub use consumer::{ConsumerGroup, KafkaPositions, KafkaSource, Membership};
 pub use error::KafkaError;
 pub use options::{KafkaOptions, Secret};
 pub use probe::{Probe, Progress};
-pub use producer::{KafkaProducer, KafkaTopic, takes_batches};
+pub use producer::{KafkaProducer, KafkaTopic, check_limit};

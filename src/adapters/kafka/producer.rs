@@ -23,6 +23,9 @@ use crate::{
 /// librdkafka's own default of `batch.size`, in bytes.
 const BATCH_BYTES: u64 = 1_000_000;
 
+/// Our default of `message.max.bytes`: what the largest topic takes.
+const RECORD_BYTES: u64 = 11_534_336;
+
 /// How often a full queue is tried again.
 const QUEUE_FULL: Duration = Duration::from_millis(10);
 
@@ -39,17 +42,22 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("linger.ms", "5"),
 ];
 
-/// Refuses a topic whose `max.message.bytes` is below the size of our batches: the broker would refuse the whole of
-/// one, and every record in it would count as too large.
+/// Refuses a topic whose `max.message.bytes`, the limit, does not go with our sizes. Below that of our batches the
+/// broker would refuse the whole of one, and every record in it would count as too large. Above that of our records
+/// the client itself would refuse what the topic takes, and that would count as too large as well.
 ///
 /// # Errors
-/// [`KafkaError::SmallTopic`].
-pub fn takes_batches(options: &KafkaOptions, topic: &str, limit: u64) -> Result<(), KafkaError> {
-    let batch = options.get("batch.size").and_then(|value| value.parse().ok()).unwrap_or(BATCH_BYTES);
-    if limit < batch {
-        return Err(KafkaError::SmallTopic { topic: topic.to_owned(), limit, batch });
+/// [`KafkaError::SmallTopic`], [`KafkaError::SmallClient`].
+pub fn check_limit(options: &KafkaOptions, topic: &str, limit: u64) -> Result<(), KafkaError> {
+    let number = |name| options.get(name).and_then(|value| value.trim().parse::<u64>().ok());
+    let (batch, record) =
+        (number("batch.size").unwrap_or(BATCH_BYTES), number("message.max.bytes").unwrap_or(RECORD_BYTES));
+    let topic = topic.to_owned();
+    match limit {
+        limit if limit < batch => Err(KafkaError::SmallTopic { topic, limit, batch }),
+        limit if limit > record => Err(KafkaError::SmallClient { topic, limit, record }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The one producer of a process.
@@ -120,6 +128,42 @@ impl Publish for KafkaTopic {
             Ok(Ok(_)) => Ok(()),
             Ok(Err((error, _))) => Err(failed(error)),
             Err(_) => Err(PortError::Fatal("the Kafka producer has ended".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{adapters::kafka::Secret, topics::embedded};
+
+    fn options(properties: &[(&str, &str)]) -> KafkaOptions {
+        let property = |(name, value): &(&str, &str)| ((*name).to_owned(), Secret((*value).to_owned()));
+        KafkaOptions { properties: properties.iter().map(property).collect() }
+    }
+
+    #[test]
+    fn a_topic_takes_whole_batches_and_the_client_sends_what_it_takes() {
+        let told = |properties: &[(&str, &str)], limit| {
+            check_limit(&options(properties), "t", limit).map_err(|error| error.to_string())
+        };
+        assert_eq!(told(&[], BATCH_BYTES), Ok(()));
+        assert!(told(&[], BATCH_BYTES - 1).unwrap_err().contains("raise its max.message.bytes"));
+        assert_eq!(told(&[("batch.size", "9")], 9), Ok(()));
+        assert_eq!(told(&[], RECORD_BYTES), Ok(()));
+        let error = told(&[], RECORD_BYTES + 1).unwrap_err();
+        assert!(error.contains("message.max.bytes") && error.contains("11534337"), "{error}");
+        let error = told(&[("message.max.bytes", "65536")], 10_485_760).unwrap_err();
+        assert!(error.contains("65536") && error.contains("kafka.config"), "{error}");
+        assert_eq!(told(&[("message.max.bytes", "20000000")], 20_000_000), Ok(()));
+    }
+
+    #[test]
+    fn the_defaults_go_with_the_declared_topics() {
+        assert!(DEFAULTS.contains(&("message.max.bytes", RECORD_BYTES.to_string().as_str())));
+        for topic in embedded().unwrap() {
+            let limit = topic.config["max.message.bytes"].parse().unwrap();
+            check_limit(&KafkaOptions::default(), &topic.name, limit).unwrap();
         }
     }
 }

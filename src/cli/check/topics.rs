@@ -2,15 +2,16 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::finding::Finding;
+use super::{finding::Finding, used, written};
 use crate::{
     adapters::kafka::{
         KafkaError, KafkaOptions,
         admin::{Admin, AdminError},
-        takes_batches,
+        check_limit,
     },
     config::{KafkaSettings, Settings},
-    topics::{Cluster, Scale, Topic, embedded, plan},
+    domain::StageName,
+    topics::{Allowed, Cluster, Scale, Topic, embedded, plan, with_delays},
 };
 
 /// The oldest release of Kafka, major and minor, that facemill is made for.
@@ -30,37 +31,39 @@ const RATE_OF_A_PARTITION: f64 = 100.0;
 /// A frame is smaller than the picture that it is made of.
 const FRAME_SHARE: f64 = 0.6;
 
-pub(super) async fn findings(
-    settings: &Settings,
-    kafka: &KafkaOptions,
-    scale: Scale,
-    timeout: Duration,
-) -> Vec<Finding> {
-    let used = |topic: &Topic| is_used(topic, settings);
-    let topics: Vec<Topic> = match embedded() {
-        Ok(topics) => topics.into_iter().filter(used).map(|topic| scale.apply(topic)).collect(),
-        Err(error) => return vec![Finding::failed("topics", error)],
-    };
-    let prefix = &settings.kafka.topic_prefix;
-    let names: BTreeSet<String> = topics.iter().map(|topic| format!("{prefix}{}", topic.name)).collect();
-    let (cluster, release) = match ask(kafka, &names, timeout).await {
-        Ok(answers) => answers,
-        Err(error) => return vec![Finding::failed("brokers", error)],
-    };
-    let mut findings = vec![of_brokers(cluster.brokers, release)];
-    findings.extend(topics.iter().map(|topic| of_topic(topic, prefix, kafka, &cluster)));
-    findings.extend(topics.iter().filter_map(|topic| of_rate(topic, &settings.kafka, &cluster)));
-    findings
-}
-
-/// The cluster's topics, and the release of its brokers.
-async fn ask(
+/// The cluster with these topics, and the release of its brokers.
+pub(super) async fn look(
     kafka: &KafkaOptions,
     names: &BTreeSet<String>,
     timeout: Duration,
 ) -> Result<(Cluster, Option<(u32, u32)>), AdminError> {
     let admin = Admin::connect(kafka, timeout)?;
-    Ok((admin.cluster(names).await?, admin.release().await?))
+    Ok((admin.visible_cluster(names).await?, admin.release().await?))
+}
+
+/// What there is to say of the brokers and of the topics that the stages use.
+pub(super) fn findings(
+    settings: &Settings,
+    kafka: &KafkaOptions,
+    scale: Scale,
+    stages: &[StageName],
+    cluster: &Cluster,
+    release: Option<(u32, u32)>,
+) -> Vec<Finding> {
+    let prefix = &settings.kafka.topic_prefix;
+    let (names, written) = (used(settings, stages), written(settings, stages));
+    let is_used = |topic: &Topic| names.contains(&format!("{prefix}{}", topic.name));
+    let topics: Vec<Topic> = match embedded() {
+        Ok(topics) => {
+            let topics = with_delays(topics, &settings.retry.later).into_iter();
+            topics.filter(is_used).map(|topic| scale.apply(topic)).collect()
+        }
+        Err(error) => return vec![Finding::failed("topics", error)],
+    };
+    let mut findings = vec![of_brokers(cluster.brokers, release)];
+    findings.extend(topics.iter().map(|topic| of_topic(topic, prefix, kafka, cluster, &written)));
+    findings.extend(topics.iter().filter_map(|topic| of_rate(topic, &settings.kafka, cluster)));
+    findings
 }
 
 fn of_brokers(count: usize, release: Option<(u32, u32)>) -> Finding {
@@ -76,26 +79,34 @@ fn of_brokers(count: usize, release: Option<(u32, u32)>) -> Finding {
     }
 }
 
-/// Retry topics are there for each delay that is configured; the topic of results can be switched off.
-fn is_used(topic: &Topic, settings: &Settings) -> bool {
-    match topic.name.strip_prefix("urls.retry.") {
-        Some(delay) => settings.retry.later.iter().any(|later| later == delay),
-        None => topic.name != "results" || settings.kafka.results_topic,
-    }
-}
-
 /// Whether the topic is there, and how it differs from what is declared.
-fn of_topic(topic: &Topic, prefix: &str, kafka: &KafkaOptions, cluster: &Cluster) -> Finding {
+fn of_topic(
+    topic: &Topic,
+    prefix: &str,
+    kafka: &KafkaOptions,
+    cluster: &Cluster,
+    written: &BTreeSet<String>,
+) -> Finding {
     let name = format!("{prefix}{}", topic.name);
     let Some(actual) = cluster.topics.get(&name) else {
         return Finding::failed("topic", KafkaError::NoTopic(name));
     };
     let found = format!("{name} has {} partitions, {} replicas", actual.partitions, actual.replicas);
     let limit = actual.number("max.message.bytes").and_then(|limit| u64::try_from(limit).ok());
-    if let Some(Err(error)) = limit.map(|limit| takes_batches(kafka, &name, limit)) {
+    let limit = limit.filter(|_| written.contains(&name));
+    if let Some(Err(error)) = limit.map(|limit| check_limit(kafka, &name, limit)) {
         return Finding::failed("topic", error);
     }
-    let plan = plan(std::slice::from_ref(topic), prefix, cluster, false);
+    if cluster.hidden.contains(&name) {
+        return Finding::warning(
+            "topic",
+            format!(
+                "{found}; this user may not see its configuration, so that nobody knows whether it takes our batches \
+                 and keeps its records: give it the right (kafka-acls --operation DescribeConfigs)"
+            ),
+        );
+    }
+    let plan = plan(std::slice::from_ref(topic), prefix, cluster, Allowed::default());
     match plan.differences.is_empty() {
         true => Finding::ok("topic", found),
         false => Finding::warning("topic", format!("{found}, and is not as declared: facemill topics diff")),
@@ -148,7 +159,7 @@ fn of_rate(topic: &Topic, kafka: &KafkaSettings, cluster: &Cluster) -> Option<Fi
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::finding::State, *};
     use crate::{
         config::load,
         topics::{ActualTopic, ActualValue},
@@ -159,7 +170,7 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), ActualValue { value: (*value).to_owned(), set_here: true }));
         let topic = ActualTopic { partitions, replicas: 3, config: config.collect() };
-        Cluster { brokers: 3, topics: [(name.to_owned(), topic)].into() }
+        Cluster { brokers: 3, topics: [(name.to_owned(), topic)].into(), ..Cluster::default() }
     }
 
     fn declared(name: &str) -> Topic {
@@ -175,13 +186,34 @@ mod tests {
 
     #[test]
     fn a_missing_topic_fails_and_a_different_one_is_a_warning() {
-        let looked = |cluster| of_topic(&declared("urls"), "facemill.", &KafkaOptions::default(), &cluster);
+        let look = |cluster, written: &[&str]| {
+            let written = written.iter().map(|name| (*name).to_owned()).collect();
+            of_topic(&declared("images"), "facemill.", &KafkaOptions::default(), &cluster, &written)
+        };
+        let looked = |cluster| look(cluster, &["facemill.images"]);
         let missing = looked(cluster("other", 1, &[]));
         assert!(missing.to_string().starts_with("FAILED") && missing.detail.contains("topics apply"), "{missing}");
-        let small = looked(cluster("facemill.urls", 4, &[]));
+        let small = looked(cluster("facemill.images", 4, &[]));
         assert!(small.to_string().starts_with("warning") && small.detail.contains("topics diff"), "{small}");
-        let narrow = looked(cluster("facemill.urls", 96, &[("max.message.bytes", "65536")]));
+        let narrow = looked(cluster("facemill.images", 96, &[("max.message.bytes", "65536")]));
         assert!(narrow.to_string().starts_with("FAILED") && narrow.detail.contains("batch.size"), "{narrow}");
+        let wide = looked(cluster("facemill.images", 96, &[("max.message.bytes", "20971520")]));
+        let only_read = look(cluster("facemill.images", 96, &[("max.message.bytes", "65536")]), &[]);
+        assert!(only_read.to_string().starts_with("warning"), "{only_read}");
+        assert!(wide.to_string().starts_with("FAILED") && wide.detail.contains("message.max.bytes"), "{wide}");
+    }
+
+    #[test]
+    fn a_configuration_that_stays_hidden_is_a_warning_of_that_topic_alone() {
+        let settings = load(None, std::iter::empty(), &[]).unwrap().settings;
+        let mut there = cluster("facemill.frames", 96, &[]);
+        there.hidden = ["facemill.frames".to_owned()].into();
+        let options = KafkaOptions::default();
+        let found = findings(&settings, &options, Scale::default(), &[StageName::Detect], &there, Some((4, 0)));
+        let states: Vec<_> = found.iter().map(|finding| (finding.name, finding.state)).collect();
+        let others = [("topic", State::Failed); 2];
+        assert_eq!(states, [&[("brokers", State::Ok), ("topic", State::Warning)], &others[..]].concat());
+        assert!(found[1].detail.contains("DescribeConfigs") && found[2].detail.contains("is not there"));
     }
 
     #[test]
