@@ -1,6 +1,7 @@
 //! `facemill check`: what an operator runs before anything else.
 
 mod finding;
+mod rate;
 mod topics;
 
 use std::{collections::BTreeSet, io, process::ExitCode, sync::Arc, time::Duration};

@@ -89,14 +89,16 @@ impl Layer {
         Ok(Layer { origin, config, values })
     }
 
-    /// One value given as text: TOML where it is, else a string.
+    /// One value given as text: TOML where it is, else a string. That of a property is the string as it stands: a
+    /// password may look like a number, and is no other one then.
     fn assignment(origin: impl Into<String>, key: &str, text: &str) -> Result<Self, ConfigError> {
         let origin = origin.into();
         let property = PROPERTY_TABLES.iter().find_map(|table| Some((*table, key.strip_prefix(table)?)));
-        let quoted = match property {
-            Some((table, name)) => format!("{table}{}", literal_text(name)),
-            None => key.split('.').map(literal_text).collect::<Vec<_>>().join("."),
-        };
+        if let Some((table, name)) = property {
+            return Self::parse(origin, &format!("{table}{} = {}", literal_text(name), literal_text(text)));
+        }
+        let quoted = key.split('.').map(literal_text).collect::<Vec<_>>().join(".");
+        let text = text.trim();
         Self::parse(&origin, &format!("{quoted} = {text}"))
             .or_else(|_| Self::parse(&origin, &format!("{quoted} = {}", literal_text(text))))
     }
@@ -141,7 +143,7 @@ pub fn load(
     for assignment in assignments {
         let not_one = || ConfigError::NotAnAssignment(assignment.clone());
         let (key, value) = assignment.split_once('=').ok_or_else(not_one)?;
-        layers.push(Layer::assignment(format!("--set {assignment}"), key.trim(), value.trim())?);
+        layers.push(Layer::assignment(format!("--set {assignment}"), key.trim(), value)?);
     }
     for layer in &layers {
         check_keys(layer, &defaults)?;
@@ -383,6 +385,22 @@ mod tests {
         assert!(shown.contains("kafka.config.\"sasl.mechanism\" = \"SCRAM-SHA-512\""), "{shown}");
         let again = self::file(&shown);
         assert_eq!(load(Some(again.path()), std::iter::empty(), &[]).unwrap().settings, loaded.settings);
+    }
+
+    #[test]
+    fn properties_given_as_text_stay_as_they_are() {
+        for text in
+            ["1e5", "1_000", "0x10", "true", "007", " a b ", "\"quoted\"", "[1]", "x = 1", "1979-05-27", "a\\n", ""]
+        {
+            let environment = [("FACEMILL__KAFKA__CONFIG__SASL__PASSWORD", text)];
+            let set = format!("kafka.config.client.id={text}");
+            let file = format!("kafka.config_files.sasl.password={text}");
+            let kafka = load_with(&environment, &[&set, &file]).unwrap().settings.kafka;
+            assert_eq!(kafka.config.iter().collect::<Vec<_>>(), [("client.id", text), ("sasl.password", text)]);
+            assert_eq!(kafka.config_files.get("sasl.password"), Some(text));
+        }
+        let table = load_with(&[], &["kafka.config={\"client.id\" = \"a\"}"]).unwrap().settings.kafka;
+        assert_eq!(table.config.get("client.id"), Some("a"), "the whole table is TOML as ever");
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Loaded {
             (
                 "retry.later",
                 retry.later.iter().all(|delay| is_delay(delay)),
-                "must be a list of delays such as \"1m\" or \"1h30m\", from 1ms to 1day, without spaces: each is a part \
+                "must be a list of delays such as \"1m\" or \"1h30m\", from 1ms to 1day, without spaces: each is part \
                  of a topic's name",
             ),
             ("kafka.brokers", !kafka.brokers.trim().is_empty(), "must name at least one broker as HOST:PORT"),

@@ -2,34 +2,20 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{finding::Finding, used, written};
+use super::{finding::Finding, rate::of_rate, used, written};
 use crate::{
     adapters::kafka::{
         KafkaError, KafkaOptions,
         admin::{Admin, AdminError},
         check_limit,
     },
-    config::{KafkaSettings, Settings},
+    config::Settings,
     domain::StageName,
     topics::{Allowed, Cluster, Scale, Topic, embedded, plan, with_delays},
 };
 
 /// The oldest release of Kafka, major and minor, that facemill is made for.
 const LEAST_RELEASE: (u32, u32) = (3, 0);
-
-/// Time that the pictures between two stages must be kept for at least, at the expected rate: an operator has that
-/// long to bring a stage back before records are lost that nobody has read.
-const LEAST_BUFFER: Duration = Duration::from_secs(15 * 60);
-
-/// Time that URLs and those that wait must be kept for at least: a run of a week, and a long weekend.
-const LEAST_URLS: Duration = Duration::from_secs(7 * 86_400);
-
-/// URLs a second that one partition carries at most without a thought: fetch works on 128 of them at once, and a
-/// slow second each is not rare.
-const RATE_OF_A_PARTITION: f64 = 100.0;
-
-/// A frame is smaller than the picture that it is made of.
-const FRAME_SHARE: f64 = 0.6;
 
 /// The cluster with these topics, and the release of its brokers.
 pub(super) async fn look(
@@ -62,7 +48,7 @@ pub(super) fn findings(
     };
     let mut findings = vec![of_brokers(cluster.brokers, release)];
     findings.extend(topics.iter().map(|topic| of_topic(topic, prefix, kafka, cluster, &written)));
-    findings.extend(topics.iter().filter_map(|topic| of_rate(topic, &settings.kafka, cluster)));
+    findings.extend(topics.iter().flat_map(|topic| of_rate(topic, &settings.kafka, cluster)));
     findings
 }
 
@@ -113,59 +99,15 @@ fn of_topic(
     }
 }
 
-/// Whether the topic can carry the expected rate and keep what waits in it.
-fn of_rate(topic: &Topic, kafka: &KafkaSettings, cluster: &Cluster) -> Option<Finding> {
-    if kafka.expected_rate <= 0.0 {
-        return None;
-    }
-    let name = format!("{}{}", kafka.topic_prefix, topic.name);
-    let actual = cluster.topics.get(&name)?;
-    let partitions = f64::from(actual.partitions);
-    let number = |key: &str| actual.number(key).map(|value| value as f64);
-    let warn = |detail: String| Some(Finding::warning("rate", format!("{name}: {detail}")));
-    let carries = partitions * RATE_OF_A_PARTITION;
-    if topic.name == "urls" && carries < kafka.expected_rate {
-        return warn(format!(
-            "{partitions} partitions for {} URLs a second; have one for each {RATE_OF_A_PARTITION}",
-            kafka.expected_rate
-        ));
-    }
-    let share = match topic.name.as_str() {
-        "images" => 1.0,
-        "frames" => FRAME_SHARE,
-        name if name.starts_with("urls") => {
-            let kept = number("retention.ms").filter(|kept| *kept >= 0.0)? / 1000.0;
-            return match kept < LEAST_URLS.as_secs_f64() {
-                true => warn(format!("keeps URLs for {kept:.0} s only; raise retention.ms to at least a week")),
-                false => None,
-            };
-        }
-        _ => return None,
-    };
-    let rate = kafka.expected_rate * kafka.expected_image_bytes * share;
-    // Negative: no limit.
-    let by_size = number("retention.bytes").filter(|bytes| *bytes >= 0.0).map(|bytes| bytes * partitions / rate);
-    let by_time = number("retention.ms").filter(|millis| *millis >= 0.0).map(|millis| millis / 1000.0);
-    let kept = by_size.unwrap_or(f64::INFINITY).min(by_time.unwrap_or(f64::INFINITY));
-    match kept < LEAST_BUFFER.as_secs_f64() {
-        true => warn(format!(
-            "keeps {kept:.0} s at {} URLs a second of {} bytes: a stage that stands still longer loses records; raise \
-             retention.bytes or the number of partitions",
-            kafka.expected_rate, kafka.expected_image_bytes
-        )),
-        false => None,
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{super::finding::State, *};
     use crate::{
         config::load,
         topics::{ActualTopic, ActualValue},
     };
 
-    fn cluster(name: &str, partitions: i32, config: &[(&str, &str)]) -> Cluster {
+    pub(in crate::cli::check) fn cluster(name: &str, partitions: i32, config: &[(&str, &str)]) -> Cluster {
         let config = config
             .iter()
             .map(|(key, value)| ((*key).to_owned(), ActualValue { value: (*value).to_owned(), set_here: true }));
@@ -173,15 +115,8 @@ mod tests {
         Cluster { brokers: 3, topics: [(name.to_owned(), topic)].into(), ..Cluster::default() }
     }
 
-    fn declared(name: &str) -> Topic {
+    pub(in crate::cli::check) fn declared(name: &str) -> Topic {
         embedded().unwrap().into_iter().find(|topic| topic.name == name).unwrap()
-    }
-
-    fn rated(topic: &str, partitions: i32, config: &[(&str, &str)]) -> Option<String> {
-        let sets = ["kafka.expected_rate=3307".to_owned()];
-        let settings = load(None, std::iter::empty(), &sets).unwrap().settings.kafka;
-        let cluster = cluster(&format!("facemill.{topic}"), partitions, config);
-        of_rate(&declared(topic), &settings, &cluster).map(|finding| finding.detail)
     }
 
     #[test]
@@ -221,18 +156,5 @@ mod tests {
         assert!(of_brokers(3, Some((2, 8))).to_string().starts_with("warning"));
         assert!(of_brokers(3, Some((3, 0))).to_string().starts_with("ok"));
         assert!(of_brokers(3, None).to_string().starts_with("ok"), "not every make of brokers tells");
-    }
-
-    #[test]
-    fn topics_that_cannot_keep_what_the_expected_rate_brings_are_named() {
-        let day = ("retention.ms", "86400000");
-        // 24 GiB × 96 partitions are 7,700 s of 3,307 pictures of 100 KB.
-        assert_eq!(rated("images", 96, &[("retention.bytes", "25769803776"), ("retention.ms", "21600000")]), None);
-        assert!(rated("images", 96, &[("retention.bytes", "1073741824"), day]).unwrap().contains("keeps 312 s"));
-        assert!(rated("images", 96, &[("retention.bytes", "-1"), ("retention.ms", "60000")]).unwrap().contains("60 s"));
-        assert_eq!(rated("images", 96, &[("retention.bytes", "-1"), ("retention.ms", "-1")]), None);
-        assert!(rated("urls", 96, &[day]).unwrap().contains("a week"));
-        assert_eq!(rated("urls", 96, &[("retention.ms", "1209600000")]), None);
-        assert!(rated("urls", 8, &[("retention.ms", "1209600000")]).unwrap().contains("8 partitions"));
     }
 }
