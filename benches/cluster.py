@@ -111,13 +111,13 @@ class ClusterBench:
                               ("preprocess", "facemill_handed_over_total"),
                               ("detect", "facemill_urls_detected_total")]:  # fmt: skip
             run = self.run(stage, place, count, metric)
-            steady = [(done, mib) for done, mib in run["samples"] if done >= count // 100]
-            tenth = max(len(steady) // 10, 1)
-            mean = lambda part: statistics.mean(mib for _, mib in part)
-            first, last = mean(steady[:tenth]), mean(steady[-tenth:])
-            most = max(mib for _, mib in steady)
-            print(f"  {stage}: {run['facemill']:.0f} µs of CPU a record, {run['url_per_s']:.0f} records/s")
-            verdict(last < first * 1.1, f"{stage} has {first:.0f} MiB in the first tenth, {last:.0f} in the last, at most {most:.0f}; goal flat (under +10 %)")
+            tenths = [[mib for done, mib in run["samples"] if done * 10 // count == tenth] for tenth in range(10)]
+            means = [statistics.mean(tenth) for tenth in tenths if tenth]
+            shown = " ".join(f"{mean:.0f}" for mean in means)
+            print(f"  {stage}: {run['facemill']:.0f} µs of CPU a record, {run['url_per_s']:.0f} records/s; MiB by tenths: {shown}")
+            # The first ones fill the lanes and the read-ahead.
+            growth = means[-1] / means[len(means) // 2]
+            verdict(growth < 1.1, f"{stage} has {max(means):.0f} MiB at most; {growth:.2f} × from the middle to the end, goal flat (1.1)")
 
     def kafka(self, base):
         print(f"CPU per URL over Kafka and Cassandra: {self.args.urls} URLs, three stages in one process")
