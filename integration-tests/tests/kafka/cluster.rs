@@ -6,7 +6,7 @@ use std::{
     cell::Cell,
     collections::BTreeMap,
     env, fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{PoisonError, RwLock},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -203,9 +203,4 @@ pub fn until(what: &str, is_so: impl FnMut() -> bool) {
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A program of the checkout's scripts.
-pub fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(name)
 }

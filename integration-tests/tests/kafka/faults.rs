@@ -5,8 +5,8 @@ use std::{
 
 use crate::{
     cluster::{ALL, Cluster, until},
+    scripts::stack,
     site::{Site, is_as_expected},
-    tools::stack,
 };
 
 const FAR: Duration = Duration::from_millis(50);

@@ -14,6 +14,8 @@ mod process;
 #[path = "../support/program.rs"]
 mod program;
 mod replay;
+#[path = "../support/scripts.rs"]
+mod scripts;
 mod site;
 mod start;
 mod stop;

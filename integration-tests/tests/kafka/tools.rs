@@ -1,34 +1,14 @@
-//! Kafka's own tools, and what happens to its servers.
+//! Kafka's own tools.
 
-use std::{
-    collections::BTreeMap,
-    io::Write,
-    process::{Command, Stdio},
-    thread,
-};
+use std::collections::BTreeMap;
 
-use crate::cluster::{Cluster, script};
+use crate::{cluster::Cluster, scripts};
 
 impl Cluster {
     /// `kafka-NAME --bootstrap-server … WORDS < INPUT`: what it prints.
     #[track_caller]
     pub fn kafka(&self, name: &str, words: &str, input: &[u8]) -> Vec<u8> {
-        let mut child = Command::new(script("kafka").join(format!("kafka-{name}")))
-            .args(["--bootstrap-server", &self.brokers])
-            .args(words.split_whitespace())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());
-        let write = thread::spawn(move || stdin.write_all(&input));
-        let output = child.wait_with_output().unwrap();
-        write.join().unwrap().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "kafka-{name} {words}: {stdout}{stderr}");
-        output.stdout
+        scripts::kafka(name, &self.brokers, words, input)
     }
 
     /// The lag of a group by partition, as `kafka-consumer-groups --describe` shows it; the whole log before its first
@@ -48,11 +28,4 @@ impl Cluster {
         }
         lags
     }
-}
-
-/// `scripts/stack.sh WORDS`, on the stack of this run.
-#[track_caller]
-pub fn stack(words: &str) {
-    let output = Command::new(script("stack.sh")).args(words.split_whitespace()).output().unwrap();
-    assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
 }
