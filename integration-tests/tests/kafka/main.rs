@@ -2,6 +2,7 @@
 //! database, URLs from Kafka's own tools, and servers that stop. `scripts/it.sh` starts what they need.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)] // tests
 
+mod backlog;
 mod cluster;
 mod faults;
 mod handover;
