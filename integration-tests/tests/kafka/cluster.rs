@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use scylla::client::session_builder::SessionBuilder;
 use serde_json::Value;
 
 use crate::{
@@ -33,6 +34,7 @@ pub struct Cluster {
     /// Of its topics and groups.
     pub prefix: String,
     pub brokers: String,
+    pub keyspace: String,
     started: Cell<usize>,
     /// Until the test is over.
     _turn: Box<dyn Any>,
@@ -113,7 +115,7 @@ format = "text"
 "#
             ),
         );
-        Cluster { place, prefix, brokers, started: Cell::new(0), _turn: turn }
+        Cluster { place, prefix, brokers, keyspace, started: Cell::new(0), _turn: turn }
     }
 
     /// The topics of the checkout with as many replicas as in production, and other waits.
@@ -156,6 +158,15 @@ format = "text"
 
     pub fn topic(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
+    }
+
+    /// A statement, past facemill.
+    pub fn cql(&self, statement: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let session = SessionBuilder::new().known_node(server("FACEMILL_TEST_CQL")).build().await.unwrap();
+            session.query_unpaged(statement, ()).await.unwrap();
+        });
     }
 
     /// The stored rows of the default job by URL; none stands there twice.
