@@ -34,12 +34,6 @@ fn three_replicas_of_each_stage_share_the_work_end_every_url_in_one_row_and_leav
         let lags = cluster.lags(&STAGES);
         lags.len() == 3 * PARTITIONS as usize && lags.values().all(|lag| *lag == 0)
     });
-    until("each partition has one who says that it does not lag", || {
-        let lags: Vec<_> = replicas.iter().flat_map(|(_, replica)| replica.lags()).collect();
-        let partitions: BTreeSet<_> = lags.iter().map(|(partition, _)| partition).collect();
-        let is_told = partitions.len() == lags.len() && lags.len() == 3 * PARTITIONS as usize;
-        is_told && lags.iter().all(|(_, lag)| *lag == 0)
-    });
     for (stage, replica) in &replicas {
         let handed_over = replica.metric("facemill_handed_over_total");
         assert!(if *stage == "detect" { replica.written() > 0 } else { handed_over > 0 }, "a {stage} did nothing");
@@ -47,6 +41,12 @@ fn three_replicas_of_each_stage_share_the_work_end_every_url_in_one_row_and_leav
     }
     let written: u64 = replicas.iter().map(|(_, replica)| replica.written()).sum();
     assert_eq!(written, URLS as u64);
+    until("each partition has one who says that it does not lag", || {
+        let lags: Vec<_> = replicas.iter().flat_map(|(_, replica)| replica.lags()).collect();
+        let partitions: BTreeSet<_> = lags.iter().map(|(partition, _)| partition).collect();
+        let is_told = partitions.len() == lags.len() && lags.len() == 3 * PARTITIONS as usize;
+        is_told && lags.iter().all(|(_, lag)| *lag == 0)
+    });
     replicas.into_iter().for_each(|(_, replica)| replica.stop());
 }
 
