@@ -42,7 +42,8 @@ on_stack() {
 }
 
 filters=("$@")
-# Built before anything runs, so that no server waits for the compiler.
+# Built before anything runs, so that no server waits for the compiler; the program too, which the tests only start.
+cargo build --quiet --workspace --bins --examples
 cargo test --quiet --workspace --no-run --test cql --test topics --test kafka --test secure
 on_stack 0 3 cql topics kafka
 on_stack 1 1 secure

@@ -98,6 +98,20 @@ fn every_stage_reads_what_is_declared_for_it() {
 }
 
 #[test]
+fn every_stage_writes_what_is_declared_for_it() {
+    let settings = settings();
+    let names = Topics(&settings);
+    for topic in embedded().unwrap() {
+        let writes = |stage: &&StageName| names.outputs(**stage).contains(&full_name(&topic));
+        let mut producers: Vec<_> = STAGES.iter().filter(writes).map(|stage| party(*stage)).collect();
+        if producers.is_empty() {
+            producers.push(Party::Anyone);
+        }
+        assert_eq!(topic.producers, producers, "{}", topic.name);
+    }
+}
+
+#[test]
 fn channels_are_the_topics_with_their_figures() {
     let document = asyncapi();
     let mut channels = channels(&document);

@@ -32,11 +32,11 @@ async fn an_export_is_what_was_written_over_several_pages_and_buckets() {
     dogs.extend((10_300..10_400).map(|n| row(n, "dogs", Some(Reason::NotAnImage), 0)));
     write(&keyspace.store().await, &dogs).await;
 
-    assert_eq!(keyspace.run("export --store cql --job cats").success().rows(), cats, "in the order of the ids");
-    assert_eq!(keyspace.run("export --store cql --job dogs").success().rows(), sorted(dogs.clone()));
-    let failed = keyspace.run("export --store cql --job dogs --status failed").success().rows();
+    assert_eq!(keyspace.rows("--job cats"), cats, "in the order of the ids");
+    assert_eq!(keyspace.rows("--job dogs"), sorted(dogs.clone()));
+    let failed = keyspace.rows("--job dogs --status failed");
     assert!(failed.len() == 100 && failed.iter().all(|row| row.status == Status::Failed));
-    let all = sorted(keyspace.run("export --store cql").success().rows());
+    let all = sorted(keyspace.rows(""));
     assert!(all == sorted([cats, dogs].concat()), "{} rows", all.len());
 
     let csv = keyspace.run("export --store cql --job dogs --format csv").success();
@@ -52,7 +52,7 @@ async fn a_job_that_was_written_into_different_numbers_of_buckets_is_read_whole_
         let options = ScyllaOptions { job_buckets: JobBuckets::new(count).unwrap(), ..keyspace.options() };
         write(&ScyllaStore::connect(&options).await.unwrap(), &rows[some]).await;
     }
-    assert_eq!(keyspace.run("export --store cql --job cats").success().rows(), rows);
+    assert_eq!(keyspace.rows("--job cats"), rows);
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn a_job_that_joined_has_the_rows_under_its_own_name_and_unknown_jobs_are_
     // An id whose row is not there yet.
     store.join("dogs", &detected(2, "").image_id).await.unwrap();
     let expected = ResultRow { job: "dogs".to_owned(), ..row };
-    assert_eq!(keyspace.run("export --store cql --job dogs").success().rows(), [expected]);
+    assert_eq!(keyspace.rows("--job dogs"), [expected]);
 
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("x.jsonl");

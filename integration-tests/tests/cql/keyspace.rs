@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    process::{Command, Output},
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -12,6 +12,8 @@ use facemill::{
     domain::{Facts, Failure, Model, Pipeline, Reason, ResultRow, Timestamp},
 };
 use scylla::client::{session::Session, session_builder::SessionBuilder};
+
+use crate::program::{Ended, clean, finish};
 
 /// Where the database answers.
 pub fn address() -> String {
@@ -74,10 +76,7 @@ impl Keyspace {
 
     /// `facemill WORDS` on this keyspace.
     pub fn command(&self, words: &str) -> Command {
-        let mut command = Command::new(integration_tests::facemill().unwrap());
-        for (name, _) in env::vars().filter(|(name, _)| name.starts_with("FACEMILL")) {
-            command.env_remove(name);
-        }
+        let mut command = clean(&integration_tests::facemill().unwrap());
         command
             .args(words.split_whitespace())
             .env("FACEMILL__CQL__CONTACT_POINTS", format!("[\"{}\"]", address()))
@@ -87,7 +86,13 @@ impl Keyspace {
     }
 
     pub fn run(&self, words: &str) -> Ended {
-        Ended::of(self.command(words).output().unwrap())
+        finish(self.command(words))
+    }
+
+    /// The rows that `facemill export --store cql WORDS` prints.
+    pub fn rows(&self, words: &str) -> Vec<ResultRow> {
+        let ended = self.run(&format!("export --store cql {words}")).success();
+        ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
@@ -107,46 +112,6 @@ impl Drop for Keyspace {
 
 async fn session() -> Session {
     SessionBuilder::new().known_node(address()).build().await.unwrap()
-}
-
-/// How the program ended, and what it said.
-#[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Ended {
-    pub fn of(output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
-    #[track_caller]
-    pub fn with_code(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{self:?}");
-        self
-    }
-
-    #[track_caller]
-    pub fn success(self) -> Self {
-        self.with_code(0)
-    }
-
-    #[track_caller]
-    pub fn says(self, parts: &[&str]) -> Self {
-        for part in parts {
-            assert!(self.stderr.contains(part) || self.stdout.contains(part), "no '{part}' in {self:?}");
-        }
-        assert!(!self.stderr.contains("panicked"), "{self:?}");
-        self
-    }
-
-    /// The rows that were printed.
-    pub fn rows(&self) -> Vec<ResultRow> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
 }
 
 /// The row of the URL with this number, submitted at second 1,000, under an epoch of so many seconds.

@@ -5,5 +5,7 @@ mod connect;
 mod export;
 mod keyspace;
 mod outage;
+#[path = "../support/program.rs"]
+mod program;
 mod schema;
 mod store;

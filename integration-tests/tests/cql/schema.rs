@@ -1,6 +1,6 @@
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
-use crate::keyspace::{Ended, Keyspace};
+use crate::{keyspace::Keyspace, program::start};
 
 const APPLY: &str = "schema apply --yes --create-keyspace --replication-factor 1";
 
@@ -9,19 +9,19 @@ const APPLY: &str = "schema apply --yes --create-keyspace --replication-factor 1
 fn nothing_is_changed_without_yes_and_nothing_is_left_to_do_after_it() {
     let keyspace = Keyspace::absent();
     let to_do = ["to create", "001_results", "to apply"];
-    keyspace.run("schema diff").success().says(&to_do);
-    keyspace.run("schema diff --exit-code").with_code(1).says(&to_do);
+    keyspace.run("schema diff").success().shows(&to_do);
+    keyspace.run("schema diff --exit-code").with_code(1).shows(&to_do);
     keyspace.run("schema apply --yes").with_code(1).says(&["--create-keyspace", "cql.keyspace"]);
-    keyspace.run("schema apply --create-keyspace --replication-factor 1").success().says(&["nothing was changed"]);
+    keyspace.run("schema apply --create-keyspace --replication-factor 1").success().shows(&["nothing was changed"]);
     keyspace.run("schema diff --exit-code").with_code(1);
     let too_many = "schema apply --yes --create-keyspace --replication-factor 9";
     keyspace.run(too_many).with_code(1).says(&["datacenter1", "replication factor of 9"]);
 
-    keyspace.run(APPLY).success().says(&["created", "001_results", "applied now"]);
-    keyspace.run("schema diff --exit-code").success().says(&["there", "001_results", "applied 2"]);
+    keyspace.run(APPLY).success().shows(&["created", "001_results", "applied now"]);
+    keyspace.run("schema diff --exit-code").success().shows(&["there", "001_results", "applied 2"]);
     let again = keyspace.run("schema apply --yes").success();
     assert!(!again.stdout.contains("applied now"), "{again:?}");
-    keyspace.run("schema apply").success().says(&["nothing to do"]);
+    keyspace.run("schema apply").success().shows(&["nothing to do"]);
 }
 
 #[tokio::test]
@@ -30,13 +30,13 @@ async fn several_may_apply_at_once() {
     let keyspace = Keyspace::absent();
     for delay_ms in [0, 20, 60, 150, 300] {
         keyspace.execute("DROP KEYSPACE IF EXISTS KS").await;
-        let start = |n: u64| {
+        let apply = |n: u64| {
             std::thread::sleep(Duration::from_millis(n * delay_ms));
-            keyspace.command(APPLY).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            start(keyspace.command(APPLY))
         };
-        let started: Vec<_> = (0..4).map(start).collect();
-        for child in started {
-            Ended::of(child.wait_with_output().unwrap()).success();
+        let started: Vec<_> = (0..4).map(apply).collect();
+        for running in started {
+            running.end().success();
         }
     }
     keyspace.run("schema diff --exit-code").success();
@@ -64,6 +64,6 @@ async fn what_a_newer_facemill_applied_is_shown_and_left_alone() {
     keyspace
         .execute("INSERT INTO KS.schema_migrations (version, name, applied_at) VALUES (99, '099_later', 1700000000000)")
         .await;
-    keyspace.run("schema diff --exit-code").success().says(&["099_later", "by a newer facemill"]);
-    keyspace.run("schema apply --yes").success().says(&["099_later"]);
+    keyspace.run("schema diff --exit-code").success().shows(&["099_later", "by a newer facemill"]);
+    keyspace.run("schema apply --yes").success().shows(&["099_later"]);
 }

@@ -1,5 +1,5 @@
 use facemill::{
-    domain::{Reason, ResultRow, Settled},
+    domain::{MAX_JOB_BYTES, Reason, ResultRow, Settled},
     runner::ports::{PortError, ResultStore},
 };
 
@@ -107,7 +107,7 @@ async fn every_write_and_every_join_is_noted_under_its_job_and_bucket() {
 async fn a_name_of_a_job_cannot_stop_the_pipeline() {
     let keyspace = Keyspace::new();
     let store = keyspace.store().await;
-    for (n, job) in (0..).zip([String::new(), "x".repeat(70_000), "a'; DROP TABLE results; --".to_owned()]) {
+    for (n, job) in (0..).zip([String::new(), "x".repeat(MAX_JOB_BYTES), "a'; DROP TABLE results; --".to_owned()]) {
         store.write(&detected(n, &job)).await.unwrap();
     }
 }

@@ -6,12 +6,13 @@ use std::{
     cell::Cell,
     collections::BTreeMap,
     env, fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{PoisonError, RwLock},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use scylla::client::session_builder::SessionBuilder;
 use serde_json::Value;
 
 use crate::{
@@ -33,6 +34,7 @@ pub struct Cluster {
     /// Of its topics and groups.
     pub prefix: String,
     pub brokers: String,
+    pub keyspace: String,
     started: Cell<usize>,
     /// Until the test is over.
     _turn: Box<dyn Any>,
@@ -113,7 +115,7 @@ format = "text"
 "#
             ),
         );
-        Cluster { place, prefix, brokers, started: Cell::new(0), _turn: turn }
+        Cluster { place, prefix, brokers, keyspace, started: Cell::new(0), _turn: turn }
     }
 
     /// The topics of the checkout with as many replicas as in production, and other waits.
@@ -156,6 +158,15 @@ format = "text"
 
     pub fn topic(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
+    }
+
+    /// A statement, past facemill.
+    pub fn cql(&self, statement: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let session = SessionBuilder::new().known_node(server("FACEMILL_TEST_CQL")).build().await.unwrap();
+            session.query_unpaged(statement, ()).await.unwrap();
+        });
     }
 
     /// The stored rows of the default job by URL; none stands there twice.
@@ -203,9 +214,4 @@ pub fn until(what: &str, is_so: impl FnMut() -> bool) {
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A program of the checkout's scripts.
-pub fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(name)
 }

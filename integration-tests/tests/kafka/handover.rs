@@ -11,14 +11,17 @@ use crate::{
 
 #[test]
 #[ignore = "needs the stack: make it"]
-fn three_replicas_of_each_stage_end_every_url_in_one_row_and_leave_no_lag() {
+fn three_replicas_of_each_stage_share_the_work_end_every_url_in_one_row_and_leave_no_lag() {
     const URLS: usize = 300;
+    const STAGES: [&str; 3] = ["fetch", "preprocess", "detect"];
     let (cluster, site) = (Cluster::new("replicas"), Site::new(Duration::ZERO));
-    let replicas: Vec<_> =
-        ["fetch", "preprocess", "detect"].repeat(3).iter().map(|stage| cluster.run(stage, "")).collect();
+    let replicas = STAGES.repeat(3);
+    let replicas: Vec<_> = replicas.into_iter().map(|stage| (stage, cluster.run(stage, ""))).collect();
+    until("each has its share of the partitions", || cluster.members(&STAGES) == [PARTITIONS / 3; 9]);
     let urls = site.urls(URLS);
     let list = urls.join("\n") + "\n";
-    cluster.kafka("console-producer", &format!("--topic {}", cluster.topic("urls")), list.as_bytes());
+    // Records without keys stay in one partition until a batch is full.
+    cluster.kafka("console-producer", &format!("--batch-size 200 --topic {}", cluster.topic("urls")), list.as_bytes());
 
     let rows = cluster.until_rows(URLS);
     for url in &urls {
@@ -28,10 +31,23 @@ fn three_replicas_of_each_stage_end_every_url_in_one_row_and_leave_no_lag() {
     site.was_asked_once_for(URLS);
     // Positions are committed every second.
     until("no group lags", || {
-        let lags = cluster.lags(&["fetch", "preprocess", "detect"]);
+        let lags = cluster.lags(&STAGES);
         lags.len() == 3 * PARTITIONS as usize && lags.values().all(|lag| *lag == 0)
     });
-    replicas.into_iter().for_each(|replica| replica.stop());
+    for (stage, replica) in &replicas {
+        let handed_over = replica.metric("facemill_handed_over_total");
+        assert!(if *stage == "detect" { replica.written() > 0 } else { handed_over > 0 }, "a {stage} did nothing");
+        assert!(replica.metric("facemill_kafka_rebalances_total") > 0, "a {stage} was assigned nothing");
+    }
+    let written: u64 = replicas.iter().map(|(_, replica)| replica.written()).sum();
+    assert_eq!(written, URLS as u64);
+    until("each partition has one who says that it does not lag", || {
+        let lags: Vec<_> = replicas.iter().flat_map(|(_, replica)| replica.lags()).collect();
+        let partitions: BTreeSet<_> = lags.iter().map(|(partition, _)| partition).collect();
+        let is_told = partitions.len() == lags.len() && lags.len() == 3 * PARTITIONS as usize;
+        is_told && lags.iter().all(|(_, lag)| *lag == 0)
+    });
+    replicas.into_iter().for_each(|(_, replica)| replica.stop());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! database, URLs from Kafka's own tools, and servers that stop. `scripts/it.sh` starts what they need.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)] // tests
 
+mod backlog;
 mod cluster;
 mod faults;
 mod handover;
@@ -14,6 +15,8 @@ mod process;
 #[path = "../support/program.rs"]
 mod program;
 mod replay;
+#[path = "../support/scripts.rs"]
+mod scripts;
 mod site;
 mod start;
 mod stop;

@@ -1,6 +1,7 @@
 //! One process of `facemill run`.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{Read, Write},
     net::TcpStream,
@@ -97,22 +98,42 @@ impl Process {
         lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
     }
 
+    /// The lag of its partitions by topic and number, as librdkafka tells it every five seconds.
+    #[track_caller]
+    pub fn lags(&self) -> BTreeMap<(String, i32), u64> {
+        let (_, text) = self.get("/metrics");
+        let lines = text.lines().filter_map(|line| line.strip_prefix("facemill_kafka_lag{")?.split_once("} "));
+        let lag = |(labels, lag): (&str, &str)| {
+            let label = |name: &str| {
+                let (_, rest) = labels.split_once(&format!("{name}=\"")).unwrap();
+                rest.split_once('"').unwrap().0
+            };
+            ((label("topic").to_owned(), label("partition").parse().unwrap()), lag.parse().unwrap())
+        };
+        lines.map(lag).collect()
+    }
+
     /// URLs whose row it wrote.
     #[track_caller]
     pub fn written(&self) -> u64 {
         self.metric("facemill_urls_detected_total") + self.metric("facemill_urls_failed_total")
     }
 
-    /// Resident memory in MiB.
+    /// The most resident memory that it has had, in MiB.
     #[track_caller]
-    pub fn resident(&mut self) -> u64 {
+    pub fn peak(&mut self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.running().id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
     }
 
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     fn show_log(&self) {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let last = lines.len().saturating_sub(15);
         eprintln!("--- {}\n{}", self.log.file_name().unwrap().to_string_lossy(), lines[last..].join("\n"));

@@ -10,7 +10,7 @@ use crate::{pictures::write_small, program::Place};
 /// A server of small photographs.
 pub struct Site {
     pub server: WebServer,
-    _photos: Place,
+    photos: Place,
 }
 
 impl Site {
@@ -19,12 +19,27 @@ impl Site {
         let photos = Place::new();
         write_small(&photos.path(""), 8, 75);
         let server = WebServer::start(Options { delay, ..Options::new(photos.path("")) }).unwrap();
-        Site { server, _photos: photos }
+        Site { server, photos }
     }
 
     /// What the web is made of: photographs, and now and then something else.
     pub fn urls(&self, count: usize) -> Vec<String> {
         (0..count).map(|n| self.server.url(&path(n))).collect()
+    }
+
+    /// Photographs alone.
+    pub fn photographs(&self, count: usize) -> Vec<String> {
+        (0..count).map(|n| self.server.url(&format!("/counted/{n}.jpg"))).collect()
+    }
+
+    /// How often a URL was asked for.
+    pub fn hits(&self, url: &str) -> usize {
+        self.server.hits(url.strip_prefix(&self.server.base()).unwrap())
+    }
+
+    /// The size of a photograph, on average.
+    pub fn mean_bytes(&self) -> u64 {
+        (0..4).map(|n| self.photos.path(&format!("{n}.jpg")).metadata().unwrap().len()).sum::<u64>() / 4
     }
 
     /// Asserts that each was asked for once.

@@ -4,12 +4,13 @@
 
 #[path = "../support/program.rs"]
 mod program;
+#[path = "../support/scripts.rs"]
+mod scripts;
 
 use std::{
     env,
-    io::Write,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    path::PathBuf,
+    process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -40,10 +41,15 @@ impl Secure {
         Secure { place: Place::new(), prefix, words }
     }
 
-    /// With topics, which the user `facemill` has no right to, and tables.
-    fn with_tables(name: &str) -> Self {
+    fn with_keyspace(name: &str) -> Self {
         let secure = Self::new(name);
         secure.facemill("schema apply --yes --create-keyspace --replication-factor 1").success();
+        secure
+    }
+
+    /// With topics too, to which the user `facemill` has no right.
+    fn with_topics(name: &str) -> Self {
+        let secure = Self::with_keyspace(name);
         let password = stack().join("secrets/kafka-admin.password");
         let login = "--set kafka.config.sasl.username=admin --set kafka.config_files.sasl.password=";
         let topics = format!("topics apply --yes --partitions 1 --replicas 1 {login}{}", password.display());
@@ -62,38 +68,28 @@ impl Secure {
     /// What `facemill check WORDS` prints, which ends with this code.
     #[track_caller]
     fn check(&self, words: &str, code: i32) -> String {
-        self.facemill(&format!("check {words}")).with_code(code).stdout
+        self.facemill(&format!("check --timeout 5s {words}")).with_code(code).stdout
     }
 
     /// What `facemill run WORDS` says before it gives up.
     #[track_caller]
-    fn refused(&self, words: &str) -> String {
+    fn refused(&self, words: &str) -> Ended {
         let soon = "run --stage fetch,preprocess,detect --set kafka.start_timeout=5s --set http.listen=127.0.0.1:0";
-        self.facemill(&format!("{soon} {words}")).with_code(1).says(&[]).stderr
+        self.facemill(&format!("{soon} {words}")).with_code(1).says(&[])
     }
 
     /// Gives the user `facemill` rights to everything that begins with the prefix.
     fn allow(&self, operations: &[&str], resource: &str) {
         let operations: Vec<_> = operations.iter().map(|operation| format!("--operation {operation}")).collect();
         let who = "--add --allow-principal User:facemill --resource-pattern-type prefixed";
-        tool("kafka-acls", &format!("{who} {} --{resource} {}", operations.join(" "), self.prefix), "");
+        kafka("acls", &format!("{who} {} --{resource} {}", operations.join(" "), self.prefix), "");
     }
 }
 
 /// One of Kafka's own tools, as the user who may do everything.
 #[track_caller]
-fn tool(name: &str, words: &str, input: &str) {
-    let mut child = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/kafka").join(name))
-        .args(["--bootstrap-server", &env::var("FACEMILL_TEST_KAFKA").unwrap()])
-        .args(words.split_whitespace())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{name} {words}: {}", String::from_utf8_lossy(&output.stderr));
+fn kafka(name: &str, words: &str, input: &str) {
+    scripts::kafka(name, &env::var("FACEMILL_TEST_KAFKA").unwrap(), words, input.as_bytes());
 }
 
 #[track_caller]
@@ -106,10 +102,10 @@ fn has(text: &str, parts: &[&str]) {
 #[test]
 #[ignore = "needs the secure stack: make it"]
 fn each_right_that_is_missing_is_named_and_with_all_of_them_urls_become_rows() {
-    let secure = Secure::with_tables("rights");
+    let secure = Secure::with_topics("rights");
     let hidden = &["urls' is not there, or this user may not see it", "--operation Describe"];
     has(&secure.check("", 1), hidden);
-    has(&secure.refused(""), &["is not there, or this user may not see it"]);
+    has(&secure.refused("").stderr, &["Kafka refuses", &secure.prefix, "kafka-acls"]);
 
     secure.allow(&["Read"], "topic");
     has(&secure.check("", 1), &["warning  topic", "--operation DescribeConfigs", "FAILED   group"]);
@@ -122,7 +118,7 @@ fn each_right_that_is_missing_is_named_and_with_all_of_them_urls_become_rows() {
     let check = secure.check("", 1);
     has(&check, read_only);
     assert!(check.contains("dlq'") && !check.contains("urls'"), "only what is written: {check}");
-    has(&secure.refused(""), &read_only[..1]);
+    has(&secure.refused("").stderr, &read_only[..1]);
 
     secure.allow(&["Write"], "topic");
     has(&secure.check("", 0), &["may write "]);
@@ -131,7 +127,7 @@ fn each_right_that_is_missing_is_named_and_with_all_of_them_urls_become_rows() {
     let mut run = start(
         secure.command("run --stage fetch,preprocess,detect --allow-network 127.0.0.0/8 --set http.listen=127.0.0.1:0"),
     );
-    tool("kafka-console-producer", &format!("--topic {}urls", secure.prefix), &server.url("/photos/gauss.png\n"));
+    kafka("console-producer", &format!("--topic {}urls", secure.prefix), &server.url("/photos/gauss.png\n"));
     let mut found = Vec::new();
     run.until(|| {
         found = rows(&secure.facemill("export --store cql").success().stdout);
@@ -145,38 +141,39 @@ fn each_right_that_is_missing_is_named_and_with_all_of_them_urls_become_rows() {
 #[test]
 #[ignore = "needs the secure stack: make it"]
 fn a_login_or_a_connection_that_the_brokers_do_not_take_is_named() {
-    let secure = Secure::new("brokers");
+    let secure = Secure::with_keyspace("brokers");
     has(&secure.check("--set kafka.config.sasl.mechanism=PLAIN", 1), &["ok       brokers"]);
 
     secure.place.write("wrong", "wrong\n");
     let wrong = "--set kafka.config_files.sasl.password=wrong";
     for words in [wrong.to_owned(), format!("{wrong} --set kafka.config.sasl.mechanism=PLAIN")] {
         let check = secure.check(&words, 1);
-        has(&check, &["FAILED   brokers", "Authentication failed"]);
+        has(&check, &["FAILED   brokers", "Authentication failed", "kafka.config"]);
+        let run = secure.refused(&words);
+        has(&run.stderr, &["no Kafka broker", "kafka.config", "login"]);
+        has(&run.stdout, &["Authentication failed"]);
     }
-    has(&secure.refused(wrong), &["Authentication failed", "kafka.config"]);
     for words in ["--set kafka.config.ssl.ca.location=probe", "--set kafka.config.security.protocol=SASL_PLAINTEXT"] {
         has(&secure.check(words, 1), &["FAILED   brokers", "kafka.config"]);
-        has(&secure.refused(words), &["no Kafka broker", "kafka.config"]);
+        has(&secure.refused(words).stderr, &["no Kafka broker", "security.protocol", "kafka.config"]);
     }
 }
 
 #[test]
 #[ignore = "needs the secure stack: make it"]
 fn a_login_or_a_connection_that_the_database_does_not_take_is_named() {
-    let secure = Secure::new("database");
-    secure.facemill("schema apply --yes --create-keyspace --replication-factor 1").success();
+    let secure = Secure::with_keyspace("database");
     has(&secure.check("", 1), &["ok       database"]);
     secure.place.write("wrong", "wrong\n");
     for (words, parts) in [
-        ("--set cql.password_file=wrong", ["cql.password_file", "facemill"]),
-        ("--set cql.username=", ["cql.username", "password"]),
-        ("--set cql.tls=false", ["cql.tls", "TLS"]),
-        ("--set cql.tls_ca_file=", ["cql.tls_ca_file", "certificate"]),
+        ("--set cql.password_file=wrong", ["refuses the login of 'facemill'", "cql.password_file"]),
+        ("--set cql.username= --set cql.password_file=", ["asks for a name and a password", "cql.username"]),
+        ("--set cql.tls=false", ["no CQL node answers", "cql.tls "]),
+        ("--set cql.tls_ca_file=", ["certificate", "cql.tls_ca_file"]),
     ] {
         let check = secure.check(words, 1);
         has(&check, &["FAILED   database"]);
         has(&check, &parts);
-        has(&secure.refused(words), &parts);
+        has(&secure.refused(words).stderr, &parts);
     }
 }

@@ -55,18 +55,12 @@ impl Place {
 
     fn command(&self, program: &Path, words: &str) -> Command {
         let assets = photos().unwrap().parent().unwrap().canonicalize().unwrap();
-        let mut command = Command::new(program);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACEMILL")) {
-            command.env_remove(name);
-        }
+        let mut command = clean(program);
         command
             .env("FACEMILL__DETECT__MODEL", assets.join("face_detection_yunet_2023mar.onnx"))
             .env("FACEMILL__DETECT__RUNTIME_LIBRARY", assets.join("libonnxruntime.so"))
             .args(words.split_whitespace())
-            .current_dir(self.0.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .current_dir(self.0.path());
         command
     }
 
@@ -79,6 +73,16 @@ impl Place {
     pub fn rows_by_url(&self, words: &str) -> BTreeMap<String, Value> {
         by_url(self.rows(words))
     }
+}
+
+/// A program without settings of whoever runs the tests, whose outputs are read.
+pub fn clean(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACEMILL")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 /// Rows by URL; none stands there twice.
@@ -138,6 +142,15 @@ impl Ended {
             assert!(self.stderr.contains(part), "'{part}' is not in: {}", self.stderr);
         }
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        self
+    }
+
+    /// Asserts that it printed all these parts.
+    #[track_caller]
+    pub fn shows(self, parts: &[&str]) -> Self {
+        for part in parts {
+            assert!(self.stdout.contains(part), "'{part}' is not in: {}", self.stdout);
+        }
         self
     }
 

@@ -1,18 +1,16 @@
 //! `facemill topics` against real brokers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)] // tests
 
-use std::{
-    collections::BTreeSet,
-    env, fs,
-    path::PathBuf,
-    process::{Child, Command, Output, Stdio},
-    time::Duration,
-};
+#[path = "../support/program.rs"]
+mod program;
+
+use std::{collections::BTreeSet, env, fs, process::Command, time::Duration};
 
 use facemill::{
     adapters::kafka::{KafkaOptions, Secret, admin::Admin},
     topics::{ActualTopic, Cluster},
 };
+use program::{Ended, clean, finish, start};
 use tempfile::TempDir;
 
 fn brokers() -> String {
@@ -40,11 +38,7 @@ impl Declared {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let program: PathBuf = integration_tests::facemill().unwrap();
-        let mut command = Command::new(program);
-        for (name, _) in env::vars().filter(|(name, _)| name.starts_with("FACEMILL")) {
-            command.env_remove(name);
-        }
+        let mut command = clean(&integration_tests::facemill().unwrap());
         command.arg("topics").args(arguments).arg("--dir").arg(self.folder.path());
         command.args(["--set", &format!("kafka.brokers={}", brokers())]);
         command.args(["--set", &format!("kafka.topic_prefix={}", self.prefix)]);
@@ -52,7 +46,7 @@ impl Declared {
     }
 
     fn run(&self, arguments: &[&str]) -> (bool, String) {
-        told(&self.command(arguments).output().unwrap())
+        told(finish(self.command(arguments)))
     }
 
     fn admin(&self) -> Admin {
@@ -68,9 +62,8 @@ impl Declared {
     }
 }
 
-fn told(output: &Output) -> (bool, String) {
-    let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
-    (output.status.success(), text)
+fn told(ended: Ended) -> (bool, String) {
+    (ended.status.success(), ended.stdout + &ended.stderr)
 }
 
 fn value<'a>(topic: &'a ActualTopic, name: &str) -> &'a str {
@@ -88,11 +81,9 @@ fn apply_creates_from_two_places_at_once_and_then_has_nothing_to_do() {
     assert!(ok && text.contains("a: create with 4 partitions") && text.contains("nothing was changed"), "{text}");
     let (ok, text) = declared.run(&["diff", "--exit-code"]);
     assert!(!ok && text.contains("c: create"), "a dry run changes nothing: {text}");
-    let start =
-        |_| declared.command(&["apply", "--yes"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let running: Vec<Child> = (0..3).map(start).collect();
-    for child in running {
-        let (ok, text) = told(&child.wait_with_output().unwrap());
+    let running: Vec<_> = (0..3).map(|_| start(declared.command(&["apply", "--yes"]))).collect();
+    for running in running {
+        let (ok, text) = told(running.end());
         assert!(ok, "{text}");
     }
     let (ok, text) = declared.run(&["diff", "--exit-code"]);

@@ -10,8 +10,8 @@ pub enum KafkaError {
     Config(String),
     /// No broker answers.
     #[error(
-        "no Kafka broker of '{brokers}' answers ({cause}): check kafka.brokers, the network, and security.protocol in \
-         kafka.config"
+        "no Kafka broker of '{brokers}' answers ({cause}): check kafka.brokers, the network, and security.protocol and \
+         the login in kafka.config"
     )]
     Unreachable {
         /// `bootstrap.servers`.

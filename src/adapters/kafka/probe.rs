@@ -102,6 +102,8 @@ impl Probe {
     }
 
     fn failed(&self, error: &Native) -> KafkaError {
+        // Of a group that is not for us, the answer is a time-out; why, comes as an event.
+        let error = &self.consumer.poll(Duration::ZERO).and_then(Result::err).unwrap_or_else(|| error.clone());
         match error.rdkafka_error_code() {
             Some(code) if is_denied(code) => KafkaError::Denied {
                 topic: format!("{}' to the group '{}", self.topic, self.group),

@@ -46,7 +46,7 @@ pub enum ConnectError {
     /// Nobody answers.
     #[error(
         "no CQL node answers at {contact_points} ({cause}): check that the database runs, cql.contact_points, the \
-         network between, and that cql.tls says what the nodes expect"
+         network between, and that cql.tls and cql.tls_ca_file say what the nodes expect"
     )]
     Unreachable {
         /// Where we asked.
