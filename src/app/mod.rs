@@ -38,6 +38,9 @@ pub enum AppError {
     /// No picture decoder.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),
+    /// No threads for the detector.
+    #[error("cannot start the threads of detect: {0}")]
+    Threads(std::io::Error),
     /// No detector.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
@@ -105,7 +108,7 @@ fn build_detect(settings: &Settings) -> Result<(Detect<YunetSession>, Model), Ap
         nms_iou: detect.nms_iou,
         top_k: detect.top_k,
     };
-    Ok((Detect::new(sessions, options), identity))
+    Ok((Detect::new(sessions, options).map_err(AppError::Threads)?, identity))
 }
 
 /// Loads model and runtime, and lets them go again.

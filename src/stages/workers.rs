@@ -1,48 +1,87 @@
 //! CPU-bound work on threads of its own, a fixed number of pictures at a time.
 
 use std::{
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::{self, JoinHandle},
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use crate::domain::{Failure, Reason};
 
-/// A fixed set of workers, each with its own state: buffers and handles that the next picture uses again.
+/// Work for whichever worker is idle first.
+type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
+
+/// A fixed set of threads, each with its own state: buffers and handles that the next picture uses again, on the core
+/// whose caches know them.
 pub(super) struct Workers<T> {
-    idle: Arc<Mutex<Vec<T>>>,
-    permits: Arc<Semaphore>,
+    /// Closed when this is dropped; the threads end by it.
+    jobs: Option<mpsc::Sender<Job<T>>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl<T: Send + 'static> Workers<T> {
-    /// One worker for each state.
-    pub(super) fn new(states: Vec<T>) -> Self {
-        let permits = Arc::new(Semaphore::new(states.len()));
-        Workers { idle: Arc::new(Mutex::new(states)), permits }
+    /// One thread for each state; `name` is what the system shows.
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
+    pub(super) fn new(name: &str, states: Vec<T>) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let queue = Arc::new(Mutex::new(queue));
+        let start = |state| {
+            let queue = Arc::clone(&queue);
+            thread::Builder::new().name(name.to_owned()).spawn(move || serve(&queue, state))
+        };
+        let threads = states.into_iter().map(start).collect::<io::Result<_>>()?;
+        Ok(Workers { jobs: Some(jobs), threads })
     }
 
-    /// Waits for an idle worker and works on a blocking thread.
+    /// Works on one of the threads, when one is idle.
     ///
     /// A panic in `work` becomes [`Reason::InternalError`] and the worker goes on with the next picture:
     /// every picture writes its state anew. When the future is dropped, work that has begun runs to its
-    /// end and keeps its place, so the bound holds.
+    /// end; work that has not is not begun.
     pub(super) async fn run<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut T) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R, Failure> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(internal)?;
-        let idle = Arc::clone(&self.idle);
-        let task = tokio::task::spawn_blocking(move || {
-            let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
-            let state = lock().pop();
-            let mut state = state.ok_or_else(|| internal("more permits than workers"))?;
-            let result = catch_unwind(AssertUnwindSafe(|| work(&mut state)));
-            lock().push(state);
-            drop(permit);
-            result.unwrap_or_else(|panic| Err(internal(format!("panic: {}", panic_message(panic.as_ref())))))
+        let (answer, result) = oneshot::channel();
+        let job: Job<T> = Box::new(move |state| {
+            if answer.is_closed() {
+                return;
+            }
+            let result = catch_unwind(AssertUnwindSafe(|| work(state)));
+            let result = result.unwrap_or_else(|panic| Err(internal(format!("panic: {}", panic_message(&*panic)))));
+            // Who asked may have gone meanwhile.
+            let _ = answer.send(result);
         });
-        task.await.map_err(internal)?
+        let ended = || internal("the threads of this stage have ended");
+        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(ended)?;
+        result.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+fn serve<T>(queue: &Mutex<mpsc::Receiver<Job<T>>>, mut state: T) {
+    loop {
+        // The others wait at the lock while one waits for a job: who has it takes the next one.
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match job {
+            Ok(job) => job(&mut state),
+            Err(mpsc::RecvError) => return,
+        }
+    }
+}
+
+impl<T> Drop for Workers<T> {
+    /// Waits for pictures under way: what they use of C libraries must not go before them.
+    fn drop(&mut self) {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            // Jobs catch their panics.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -67,7 +106,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_one_failure_and_the_worker_lives_on() {
-        let workers = Workers::new(vec![0_u32]);
+        let workers = Workers::new("test", vec![0_u32]).unwrap();
         let failure = workers.run::<()>(|_| panic!("broken table")).await.unwrap_err();
         assert_eq!((failure.reason, failure.detail.as_str()), (Reason::InternalError, "panic: broken table"));
         assert_eq!(workers.run(|state| Ok(*state + 1)).await, Ok(1));
@@ -83,7 +122,7 @@ mod tests {
             RUNNING.fetch_sub(1, Ordering::SeqCst);
             Ok(())
         }
-        let workers = Workers::new(vec![(), ()]);
+        let workers = Workers::new("test", vec![(), ()]).unwrap();
         for _ in 0..4 {
             let impatient = tokio::time::timeout(Duration::from_millis(2), workers.run(work)).await;
             assert!(impatient.is_err());

@@ -121,7 +121,7 @@ fn a_missing_library_names_the_path_the_setting_and_the_remedy() {
 #[tokio::test]
 async fn the_faces_in_the_demo_photos_are_found_end_to_end() {
     let preprocess = Preprocess::new(PreprocessOptions::default()).unwrap();
-    let detect = Detect::new(OnnxModel::load(&source(), 1).unwrap().sessions, DetectOptions::default());
+    let detect = Detect::new(OnnxModel::load(&source(), 1).unwrap().sessions, DetectOptions::default()).unwrap();
     // At the working size of 640 the faces of the group photo are some 16 to 25 pixels high.
     for (name, size, at_least) in [
         ("gauss.png", (1024, 1305), 1),

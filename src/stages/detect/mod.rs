@@ -65,8 +65,12 @@ pub struct Detect<M> {
 
 impl<M: FaceModel> Detect<M> {
     /// One thread for each session of the model.
-    pub fn new(sessions: Vec<M>, options: DetectOptions) -> Self {
-        Detect { options, workers: Workers::new(sessions.into_iter().map(Detector::new).collect()) }
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
+    pub fn new(sessions: Vec<M>, options: DetectOptions) -> std::io::Result<Self> {
+        let detectors = sessions.into_iter().map(Detector::new).collect();
+        Ok(Detect { options, workers: Workers::new(Self::NAME.as_str(), detectors)? })
     }
 }
 

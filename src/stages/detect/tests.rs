@@ -64,7 +64,7 @@ async fn faces<M: FaceModel>(stage: &Detect<M>, message: &Message) -> Vec<Face> 
 async fn boxes_come_back_in_pixels_of_the_original() {
     // Row 1, column 2 of a 64 pixels wide input: an 8×8 box around (16, 8).
     let seen = Arc::default();
-    let stage = Detect::new(vec![OneFace { position: 10, seen: Arc::clone(&seen) }], DetectOptions::default());
+    let stage = Detect::new(vec![OneFace { position: 10, seen: Arc::clone(&seen) }], DetectOptions::default()).unwrap();
     // Frames of 32×24 are enlarged twice, to 64×48, and padded to 64×64; the original had 320×240.
     let found = faces(&stage, &message(Some(picture((320, 240), (32, 24))), vec![50; 32 * 24 * 3])).await;
     let [face] = found.as_slice() else { panic!("{found:?}") };
@@ -81,7 +81,7 @@ async fn boxes_come_back_in_pixels_of_the_original() {
 
 #[tokio::test]
 async fn jpeg_frames_are_read_too() {
-    let stage = Detect::new(vec![OneFace { position: 0, seen: Arc::default() }], DetectOptions::default());
+    let stage = Detect::new(vec![OneFace { position: 0, seen: Arc::default() }], DetectOptions::default()).unwrap();
     let pixels = turbojpeg::Image {
         pixels: [90_u8; 64 * 48 * 3].as_slice(),
         width: 64,
@@ -98,7 +98,7 @@ async fn jpeg_frames_are_read_too() {
 
 #[tokio::test]
 async fn a_frame_that_is_not_what_its_facts_say_is_our_own_fault() {
-    let stage = Detect::new(vec![OneFace { position: 0, seen: Arc::default() }], DetectOptions::default());
+    let stage = Detect::new(vec![OneFace { position: 0, seen: Arc::default() }], DetectOptions::default()).unwrap();
     let jpeg = Picture { frame_format: FrameFormat::Jpeg, ..picture((64, 48), (64, 48)) };
     for message in [
         message(None, vec![0; 12]),
@@ -115,7 +115,7 @@ async fn a_frame_that_is_not_what_its_facts_say_is_our_own_fault() {
 
 #[tokio::test]
 async fn a_model_that_fails_or_panics_fails_the_picture_and_not_the_stage() {
-    let stage = Detect::new(vec![Broken(false)], DetectOptions::default());
+    let stage = Detect::new(vec![Broken(false)], DetectOptions::default()).unwrap();
     let message = message(Some(picture((64, 64), (64, 64))), vec![0; 64 * 64 * 3]);
     for detail in ["panic: out of order", "the model failed: no answer", "panic: out of order"] {
         let failure = stage.process(&message).await.unwrap_err();

@@ -69,24 +69,30 @@ pub struct Preprocess {
     workers: Workers<Worker>,
 }
 
-/// libjpeg-turbo could not be set up.
+/// Why the stage cannot be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set up the JPEG decoder: {0}")]
-pub struct PreprocessError(String);
+pub enum PreprocessError {
+    /// libjpeg-turbo's part.
+    #[error("cannot set up the JPEG decoder: {0}")]
+    Decoder(String),
+    /// No threads.
+    #[error("cannot start the threads of preprocess: {0}")]
+    Threads(#[from] std::io::Error),
+}
 
 impl Preprocess {
     /// Sets up a decoder for each thread.
     ///
     /// # Errors
-    /// When there is no memory for that.
+    /// When there is no memory or no thread for that.
     pub fn new(options: PreprocessOptions) -> Result<Self, PreprocessError> {
         let workers: Result<_, _> = (0..options.threads.get()).map(|_| Worker::new()).collect();
-        let workers = workers.map_err(|error| PreprocessError(error.to_string()))?;
+        let workers = workers.map_err(|error| PreprocessError::Decoder(error.to_string()))?;
         let memory_units = memory_units(options.decode_bytes);
         Ok(Preprocess {
             options: Arc::new(options),
             memory: Arc::new(Semaphore::new(memory_units as usize)),
-            workers: Workers::new(workers),
+            workers: Workers::new(Self::NAME.as_str(), workers)?,
         })
     }
 
