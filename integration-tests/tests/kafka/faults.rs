@@ -63,6 +63,7 @@ fn a_database_that_is_away_for_half_a_minute_is_waited_for_with_flat_memory_befo
         if status == 503 && named.is_none() {
             assert!(why.contains("cannot read the stored result") || why.contains("cannot write the result"), "{why}");
             named = Some(stopped.elapsed());
+            assert!(process.metric("facemill_waiting") > 0, "not to be seen by Prometheus");
         }
         assert_eq!(process.get("/livez").0, 200, "a restart would not help");
         thread::sleep(Duration::from_millis(200));

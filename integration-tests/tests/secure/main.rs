@@ -26,6 +26,7 @@ fn stack() -> PathBuf {
 struct Secure {
     place: Place,
     prefix: String,
+    keyspace: String,
     words: String,
 }
 
@@ -33,12 +34,13 @@ impl Secure {
     fn new(name: &str) -> Self {
         let unique = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() % 1_000_000_000;
         let prefix = format!("{name}-{unique}.");
+        let keyspace = format!("{name}_{unique}");
         let words = format!(
             "--config {} --set kafka.topic_prefix={prefix} --set kafka.group_prefix={prefix} \
-             --set cql.keyspace={name}_{unique}",
+             --set cql.keyspace={keyspace}",
             stack().join("facemill.toml").display()
         );
-        Secure { place: Place::new(), prefix, words }
+        Secure { place: Place::new(), prefix, keyspace, words }
     }
 
     fn with_keyspace(name: &str) -> Self {
@@ -80,9 +82,18 @@ impl Secure {
 
     /// Gives the user `facemill` rights to everything that begins with the prefix.
     fn allow(&self, operations: &[&str], resource: &str) {
+        self.change_rights("--add", operations, resource);
+    }
+
+    /// Takes them away again.
+    fn forbid(&self, operations: &[&str], resource: &str) {
+        self.change_rights("--remove --force", operations, resource);
+    }
+
+    fn change_rights(&self, how: &str, operations: &[&str], resource: &str) {
         let operations: Vec<_> = operations.iter().map(|operation| format!("--operation {operation}")).collect();
-        let who = "--add --allow-principal User:facemill --resource-pattern-type prefixed";
-        kafka("acls", &format!("{who} {} --{resource} {}", operations.join(" "), self.prefix), "");
+        let who = "--allow-principal User:facemill --resource-pattern-type prefixed";
+        kafka("acls", &format!("{how} {who} {} --{resource} {}", operations.join(" "), self.prefix), "");
     }
 }
 
@@ -107,6 +118,10 @@ fn each_right_that_is_missing_is_named_and_with_all_of_them_urls_become_rows() {
     has(&secure.check("", 1), hidden);
     has(&secure.refused("").stderr, &["Kafka refuses", &secure.prefix, "kafka-acls"]);
 
+    secure.allow(&["Describe"], "topic");
+    secure.allow(&["Read"], "group");
+    has(&secure.check("", 1), &["FAILED   group", "it may be seen, not read", "kafka-acls"]);
+    secure.forbid(&["Read"], "group");
     secure.allow(&["Read"], "topic");
     has(&secure.check("", 1), &["warning  topic", "--operation DescribeConfigs", "FAILED   group"]);
     secure.allow(&["DescribeConfigs"], "topic");
@@ -176,4 +191,16 @@ fn a_login_or_a_connection_that_the_database_does_not_take_is_named() {
         has(&check, &parts);
         has(&secure.refused(words).stderr, &parts);
     }
+
+    // A user who may read the tables and not write them.
+    let admin = stack().join("secrets/cql-cassandra.password");
+    let login = format!("--set cql.username=cassandra --set cql.password_file={}", admin.display());
+    let other = Secure::new("reader");
+    other.facemill(&format!("schema apply --yes --create-keyspace --replication-factor 1 {login}")).success();
+    scripts::cqlsh(&format!("GRANT SELECT ON KEYSPACE {} TO facemill", other.keyspace));
+    let parts = &["MODIFY", "grant this user"];
+    has(&other.check("", 1), parts);
+    has(&other.refused("").stderr, parts);
+    scripts::cqlsh(&format!("GRANT MODIFY ON KEYSPACE {} TO facemill", other.keyspace));
+    has(&other.check("", 1), &["ok       database"]);
 }

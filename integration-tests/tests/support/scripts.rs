@@ -33,6 +33,13 @@ pub fn kafka(name: &str, brokers: &str, words: &str, input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
+/// `cqlsh -e STATEMENT`, as the user who may do everything.
+#[track_caller]
+pub fn cqlsh(statement: &str) {
+    let output = Command::new(script("kafka/cqlsh")).args(["-e", statement]).output().unwrap();
+    assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// `stack.sh WORDS`, on the stack of this run.
 #[track_caller]
 pub fn stack(words: &str) {

@@ -60,10 +60,10 @@ impl Probe {
     pub fn rights(&self) -> Result<(), KafkaError> {
         let client = self.consumer.client();
         let refused = |topic: String| KafkaError::Denied { topic, cause: "it may be seen, not read".to_owned() };
-        if let Ok(Some(false)) = may(client, Operation::Read, &self.topic, self.timeout) {
+        if let Ok(Some(false)) = may(client, Operation::Read, &self.topic) {
             return Err(refused(self.topic.clone()));
         }
-        if let Ok(Some(false)) = may_join(client, &self.group, self.timeout) {
+        if let Ok(Some(false)) = may_join(client, &self.group) {
             return Err(refused(format!("the group {}", self.group)));
         }
         Ok(())

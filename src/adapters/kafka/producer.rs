@@ -85,7 +85,7 @@ impl KafkaProducer {
     pub fn topic(&self, name: &str, timeout: Duration) -> Result<KafkaTopic, KafkaError> {
         let client = self.producer.client();
         check_topic(client, &self.options, name, timeout)?;
-        match may(client, Operation::Write, name, timeout) {
+        match may(client, Operation::Write, name) {
             Ok(Some(false)) => return Err(KafkaError::ReadOnly(name.to_owned())),
             Ok(_) => {}
             // Of no weight beside a producer that works: its first record tells.

@@ -10,6 +10,9 @@ use std::{
 
 use rdkafka::{ClientContext, bindings as native, client::Client};
 
+/// Those who know the answer give it at once; it is not worth a longer wait.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What is to be done with a topic or a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -35,20 +38,15 @@ pub(super) fn may<C: ClientContext>(
     client: &Client<C>,
     operation: Operation,
     topic: &str,
-    timeout: Duration,
 ) -> Result<Option<bool>, String> {
-    Ok(verdict(&of_topic(client, topic, timeout)?, operation))
+    Ok(verdict(&of_topic(client, topic)?, operation))
 }
 
 /// Whether this user may be a member of a group; `None` if the brokers do not say.
 ///
 /// Blocks. Errors are of librdkafka's words.
-pub(super) fn may_join<C: ClientContext>(
-    client: &Client<C>,
-    group: &str,
-    timeout: Duration,
-) -> Result<Option<bool>, String> {
-    Ok(verdict(&of_group(client, group, timeout)?, Operation::Read))
+pub(super) fn may_join<C: ClientContext>(client: &Client<C>, group: &str) -> Result<Option<bool>, String> {
+    Ok(verdict(&of_group(client, group)?, Operation::Read))
 }
 
 fn verdict(operations: &[u32], operation: Operation) -> Option<bool> {
@@ -61,7 +59,7 @@ fn verdict(operations: &[u32], operation: Operation) -> Option<bool> {
 // operations belong to the event. Operations are read as the numbers that they are in C, because a newer librdkafka may
 // have more of them than the Rust type has.
 
-fn of_topic<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Result<Vec<u32>, String> {
+fn of_topic<C: ClientContext>(client: &Client<C>, topic: &str) -> Result<Vec<u32>, String> {
     let name = CString::new(topic).map_err(|error| error.to_string())?;
     let kind = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
     // SAFETY: see above.
@@ -69,7 +67,7 @@ fn of_topic<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration
         let mut names = [name.as_ptr()];
         let topics = native::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
         let topics = Guard::new(topics, native::rd_kafka_TopicCollection_destroy)?;
-        let (_queue, event) = answer(client, kind, timeout, |handle, options, queue| {
+        let (_queue, event) = answer(client, kind, |handle, options, queue| {
             native::rd_kafka_DescribeTopics(handle, topics.get(), options, queue);
         })?;
         let result = native::rd_kafka_event_DescribeTopics_result(event.get());
@@ -87,13 +85,13 @@ fn of_topic<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration
     }
 }
 
-fn of_group<C: ClientContext>(client: &Client<C>, group: &str, timeout: Duration) -> Result<Vec<u32>, String> {
+fn of_group<C: ClientContext>(client: &Client<C>, group: &str) -> Result<Vec<u32>, String> {
     let name = CString::new(group).map_err(|error| error.to_string())?;
     let kind = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
     // SAFETY: see above.
     unsafe {
         let mut names = [name.as_ptr()];
-        let (_queue, event) = answer(client, kind, timeout, |handle, options, queue| {
+        let (_queue, event) = answer(client, kind, |handle, options, queue| {
             native::rd_kafka_DescribeConsumerGroups(handle, names.as_mut_ptr(), names.len(), options, queue);
         })?;
         let result = native::rd_kafka_event_DescribeConsumerGroups_result(event.get());
@@ -116,10 +114,9 @@ fn of_group<C: ClientContext>(client: &Client<C>, group: &str, timeout: Duration
 unsafe fn answer<C: ClientContext>(
     client: &Client<C>,
     kind: native::rd_kafka_admin_op_t,
-    timeout: Duration,
     ask: impl FnOnce(*mut native::rd_kafka_t, *mut native::rd_kafka_AdminOptions_t, *mut native::rd_kafka_queue_t),
 ) -> Result<(Guard<native::rd_kafka_queue_t>, Guard<native::rd_kafka_event_t>), String> {
-    let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+    let millis = c_int::try_from(PATIENCE.as_millis()).unwrap_or(c_int::MAX);
     // SAFETY: see above.
     unsafe {
         let handle = client.native_ptr();

@@ -272,6 +272,23 @@ async fn what_is_missing_at_the_start_is_named() {
 }
 
 #[test]
+fn the_ways_to_log_in_are_compiled_in() {
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] {
+        let property = |name: &str, value: &str| (name.to_owned(), Secret(value.to_owned()));
+        let properties = vec![
+            property("security.protocol", "SASL_SSL"),
+            property("sasl.mechanism", mechanism),
+            property("sasl.username", "facemill"),
+            property("sasl.password", "hunter2"),
+            property("enable.sasl.oauthbearer.unsecure.jwt", "true"),
+            property("sasl.oauthbearer.config", "principal=facemill"),
+        ];
+        let producer = KafkaProducer::new(&KafkaOptions { properties }, Arc::default(), Arc::default());
+        assert!(producer.is_ok(), "{mechanism}: {:?}", producer.err());
+    }
+}
+
+#[test]
 fn a_property_that_librdkafka_does_not_know_is_named() {
     let options = KafkaOptions { properties: vec![("no.such.property".into(), Secret("hunter2".into()))] };
     let error = KafkaProducer::new(&options, Arc::default(), Arc::default()).err().unwrap().to_string();
