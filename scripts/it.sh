@@ -16,6 +16,7 @@ stop() {
     STACK_WIPE=1 STACK_STOP_SECONDS=10 scripts/stack.sh down >"$folder/down" 2>&1 || cat "$folder/down" >&2
 }
 
+# shellcheck disable=SC2329 # called by the trap
 finish() {
     local code=$?
     trap - EXIT
