@@ -3,11 +3,13 @@
 mod backlog;
 mod cluster;
 mod local;
+mod names;
 
 use std::{num::NonZero, path::PathBuf};
 
-pub use cluster::{Cluster, Topics};
+pub use cluster::Cluster;
 pub use local::{Local, Stages};
+pub use names::Topics;
 
 use crate::{
     adapters::{
