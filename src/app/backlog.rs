@@ -116,9 +116,7 @@ async fn limit(settings: &Settings, kafka: &KafkaOptions, topic: &str) -> Option
         }
     };
     let found = cluster.topics.get(topic)?;
-    // Negative: nothing is deleted for its size.
-    let bytes = u64::try_from(found.number("retention.bytes")?).ok()?;
-    Some(bytes.saturating_mul(u64::try_from(found.partitions).ok()?) / 2)
+    Some(found.limit("retention.bytes")?.saturating_mul(u64::try_from(found.partitions).ok()?) / 2)
 }
 
 #[cfg(test)]

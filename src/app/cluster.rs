@@ -1,7 +1,7 @@
 //! `facemill run`: stages as members of consumer groups on Kafka.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -128,7 +128,7 @@ impl Cluster<'_> {
         match cluster {
             Ok(cluster) => {
                 for (name, topic) in cluster.topics.iter().filter(|(name, _)| outputs.contains(*name)) {
-                    let limit = topic.number("max.message.bytes").and_then(|limit| u64::try_from(limit).ok());
+                    let limit = topic.limit("max.message.bytes");
                     limit.map_or(Ok(()), |limit| check_limit(&self.kafka, name, limit))?;
                 }
             }
@@ -161,6 +161,8 @@ struct Running<'a> {
     memberships: Vec<Membership>,
     stages: Vec<Observed<Metrics>>,
     clients: Vec<Observed<KafkaMetrics>>,
+    /// Those that are published to, by name: each is looked at once.
+    topics: BTreeMap<String, Arc<dyn Publish>>,
 }
 
 impl<'a> Running<'a> {
@@ -183,6 +185,7 @@ impl<'a> Running<'a> {
             gate: watch::Sender::new(true),
             runners: Vec::new(),
             memberships: Vec::new(),
+            topics: BTreeMap::new(),
             stages: Vec::new(),
             clients: vec![Observed { stage: "producer", topic: String::new(), counts: metrics }],
         })
@@ -326,7 +329,12 @@ impl<'a> Running<'a> {
         })
     }
 
-    fn topic(&self, name: &str) -> Result<Arc<dyn Publish>, AppError> {
-        Ok(Arc::new(self.producer.topic(name, self.cluster.settings.kafka.start_timeout)?))
+    fn topic(&mut self, name: &str) -> Result<Arc<dyn Publish>, AppError> {
+        if let Some(known) = self.topics.get(name) {
+            return Ok(Arc::clone(known));
+        }
+        let topic: Arc<dyn Publish> = Arc::new(self.producer.topic(name, self.cluster.settings.kafka.start_timeout)?);
+        self.topics.insert(name.to_owned(), Arc::clone(&topic));
+        Ok(topic)
     }
 }

@@ -19,11 +19,6 @@ impl Properties {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
-
-    /// Sets one, in the place of an older value.
-    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.0.insert(name.into(), value.into());
-    }
 }
 
 impl fmt::Debug for Properties {

@@ -327,19 +327,20 @@ mod tests {
     };
     use crate::domain::{Message, Timestamp};
 
+    fn delivery(offset: Offset, generation: Generation) -> Event {
+        let record = Message::submission("http://a.example/", "job", Timestamp::now());
+        Event::Delivery(Delivery { partition: 0, offset, generation, appended_at: None, record })
+    }
+
     #[tokio::test]
     async fn a_partition_that_is_wanted_back_begins_nothing_more() {
         let (runner, _events) = Shared::default().runner();
         let mut driver = runner.into_driver();
-        let delivery = |offset| {
-            let record = Message::submission("http://a.example/", "job", Timestamp::now());
-            Event::Delivery(Delivery { partition: 0, offset, generation: 1, appended_at: None, record })
-        };
         driver.handle(Event::Assigned(0, 1));
-        driver.handle(delivery(5));
+        driver.handle(delivery(5, 1));
         let (drained, _answer) = oneshot::channel();
         driver.handle(Event::Revoked { partitions: vec![0], drained });
-        driver.handle(delivery(6));
+        driver.handle(delivery(6, 1));
         driver.balance(0, 0);
         assert!(driver.tasks.is_empty(), "what had not begun is the next owner's");
     }
@@ -347,42 +348,29 @@ mod tests {
     #[tokio::test]
     async fn behind_a_closed_gate_nothing_is_begun_and_a_partition_is_given_back_at_once() {
         let gate = tokio::sync::watch::Sender::new(false);
-        let (mut runner, _events) = Shared::default().runner();
-        runner.work.gate = Gate::of(&gate);
-        let mut driver = runner.into_driver();
-        let record = Message::submission("http://a.example/", "job", Timestamp::now());
-        driver.handle(Event::Assigned(0, 1));
-        driver.handle(Event::Delivery(Delivery { partition: 0, offset: 5, generation: 1, appended_at: None, record }));
-        driver.balance(0, 0);
-        assert!(driver.tasks.is_empty());
-        let (drained, mut answer) = oneshot::channel();
-        driver.handle(Event::Revoked { partitions: vec![0], drained });
-        driver.finish_drains().await;
-        assert!(answer.try_recv().is_ok());
-    }
-
-    #[tokio::test]
-    async fn when_the_gate_opens_work_begins() {
-        let gate = tokio::sync::watch::Sender::new(false);
-        let (mut runner, _events) = Shared::default().runner();
-        runner.work.gate = Gate::of(&gate);
-        let mut driver = runner.into_driver();
-        let record = Message::submission("http://a.example/", "job", Timestamp::now());
-        driver.handle(Event::Assigned(0, 1));
-        driver.handle(Event::Delivery(Delivery { partition: 0, offset: 5, generation: 1, appended_at: None, record }));
-        gate.send_replace(true);
-        driver.balance(0, 0);
-        assert_eq!(driver.tasks.len(), 1);
+        for is_open in [false, true] {
+            gate.send_replace(is_open);
+            let (mut runner, _events) = Shared::default().runner();
+            runner.work.gate = Gate::of(&gate);
+            let mut driver = runner.into_driver();
+            driver.handle(Event::Assigned(0, 1));
+            driver.handle(delivery(5, 1));
+            driver.balance(0, 0);
+            assert_eq!(driver.tasks.len(), usize::from(is_open));
+            let (drained, mut answer) = oneshot::channel();
+            driver.handle(Event::Revoked { partitions: vec![0], drained });
+            driver.finish_drains().await;
+            assert_eq!(answer.try_recv().is_ok(), !is_open, "what has begun is waited for");
+        }
     }
 
     #[tokio::test]
     async fn a_completion_under_an_assignment_that_is_over_moves_nothing() {
         let (runner, _events) = Shared::default().runner();
         let mut driver = runner.into_driver();
-        let record = Message::submission("http://a.example/", "job", Timestamp::now());
         driver.handle(Event::Assigned(0, 1));
         driver.handle(Event::Assigned(0, 2));
-        driver.handle(Event::Delivery(Delivery { partition: 0, offset: 5, generation: 2, appended_at: None, record }));
+        driver.handle(delivery(5, 2));
         let completion =
             |generation| Completion { partition: 0, generation, offset: 5, bytes: 0, result: Ok(Done::Settled) };
         driver.complete(Ok(completion(1))).unwrap();

@@ -1,6 +1,6 @@
 //! What happens to one record between the runner's hands and its durable effect.
 
-use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, sync::Arc};
+use std::{cmp::Ordering, collections::HashSet, future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -163,16 +163,17 @@ impl<S: Stage> Work<S> {
         let id = facts.image_id;
         let stored = self.until_available("read the stored result", || self.store.settled(&id)).await?;
         let Some(row) = stored else { return Ok(false) };
-        let is_older = row.epoch < self.pipeline.epoch;
-        let is_other = row.epoch == self.pipeline.epoch && row.fingerprint != self.pipeline.fingerprint;
-        let is_tried_again = row.epoch <= self.pipeline.epoch && row.reason.is_some_and(|r| self.redo.contains(&r));
-        if is_older || is_other {
-            facts.outranks = Some(row.write_timestamp);
-            return Ok(false);
-        }
-        if is_tried_again {
+        let is_tried_again = row.reason.is_some_and(|reason| self.redo.contains(&reason));
+        let outranks = match row.epoch.cmp(&self.pipeline.epoch) {
+            Ordering::Greater => None,
             // Of the same base, so that the rank decides between this attempt and others that are under way.
-            facts.outranks = Some(row.write_timestamp - RANKS);
+            Ordering::Equal if row.fingerprint == self.pipeline.fingerprint => {
+                is_tried_again.then_some(row.write_timestamp - RANKS)
+            }
+            Ordering::Equal | Ordering::Less => Some(row.write_timestamp),
+        };
+        if outranks.is_some() {
+            facts.outranks = outranks;
             return Ok(false);
         }
         self.until_available("note the job", || self.store.join(&facts.job, &id)).await?;

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use opentelemetry::{KeyValue, metrics::MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -115,7 +115,7 @@ impl Exporter {
             .with_description("Bytes that the brokers have not acknowledged")
             .with_callback(move |observer| {
                 clients.iter().for_each(|client| {
-                    observer.observe(client.counts.producer_queue.load().1, &client.labels());
+                    observer.observe(client.counts.producer_queue_bytes.load(Ordering::Relaxed), &client.labels());
                 });
             })
             .build();

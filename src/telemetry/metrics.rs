@@ -65,8 +65,8 @@ pub struct KafkaMetrics {
     pub commits: Counter,
     /// Commits that failed; the next one has their positions too.
     pub commit_errors: Counter,
-    /// What the producer holds and the brokers have not acknowledged.
-    pub producer_queue: QueueSize,
+    /// Bytes that the producer holds and the brokers have not acknowledged.
+    pub producer_queue_bytes: AtomicU64,
     lags: Mutex<BTreeMap<(String, i32), u64>>,
 }
 
@@ -86,25 +86,5 @@ impl KafkaMetrics {
     pub fn lags(&self) -> Vec<((String, i32), u64)> {
         let lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
         lags.iter().map(|(key, lag)| (key.clone(), *lag)).collect()
-    }
-}
-
-/// Messages in a queue and their bytes.
-#[derive(Debug, Default)]
-pub struct QueueSize {
-    messages: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl QueueSize {
-    /// Notes the size.
-    pub fn store(&self, messages: u64, bytes: u64) {
-        self.messages.store(messages, Ordering::Relaxed);
-        self.bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Messages and bytes.
-    pub fn load(&self) -> (u64, u64) {
-        (self.messages.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 }

@@ -36,8 +36,8 @@ pub struct ActualTopic {
 }
 
 impl ActualTopic {
-    /// A configuration that is a number; `None` if the brokers do not know it.
-    pub fn number(&self, name: &str) -> Option<i64> {
+    /// A configuration that limits something; `None` where it is negative, which is no limit, or not to be seen.
+    pub fn limit(&self, name: &str) -> Option<u64> {
         self.config.get(name)?.value.parse().ok()
     }
 }

@@ -45,9 +45,14 @@ impl Process {
         self.running().is_running()
     }
 
+    /// Sends a signal by its name.
+    pub fn signal(&mut self, name: &str) {
+        self.running().signal(name);
+    }
+
     /// SIGTERM; what is under way is finished.
     pub fn terminate(&mut self) {
-        self.running().signal("TERM");
+        self.signal("TERM");
     }
 
     /// Waits for the end, after [`Process::terminate`].

@@ -5,8 +5,8 @@ use std::{
 };
 
 use crate::{
-    cluster::{ALL, Cluster, until},
-    site::{Site, comparable},
+    cluster::{ALL, Cluster, PARTITIONS, until},
+    site::{Site, comparable, is_as_expected},
 };
 
 /// Far away, and few at once: at most 100 URLs a second and replica.
@@ -44,6 +44,30 @@ fn sigterm_with_work_in_flight_commits_all_of_it_and_none_is_done_again() {
     processes.into_iter().for_each(|process| process.stop());
     site.was_asked_once_for(URLS);
     was_published_once(&cluster.events(), URLS);
+}
+
+/// A replica that stands still for longer than its session wakes up to partitions that are others' now.
+#[test]
+#[ignore = "needs the stack: make it"]
+fn a_replica_that_has_lost_its_partitions_drops_their_work_and_goes_on() {
+    const URLS: usize = 500;
+    const STAGES: [&str; 3] = ["fetch", "preprocess", "detect"];
+    let (cluster, site) = (Cluster::new("frozen"), Site::new(FAR));
+    let mut frozen = cluster.run(ALL, SLOW);
+    let other = cluster.run(ALL, SLOW);
+    until("each has its share of the partitions", || cluster.members(&STAGES) == [PARTITIONS / 2; 6]);
+    cluster.produce("urls", site.urls(URLS));
+    until("a tenth is fetched", || site.server.total_hits() >= URLS / 10);
+    frozen.signal("STOP");
+    until("the other has all of them", || cluster.members(&STAGES) == [PARTITIONS; 3]);
+    frozen.signal("CONT");
+    until("it has lost them", || frozen.log().contains("lost=true"));
+
+    let rows = cluster.until_rows(URLS);
+    rows.iter().for_each(|(url, row)| is_as_expected(url, row));
+    until("it has partitions again", || cluster.members(&STAGES) == [PARTITIONS / 2; 6]);
+    until("no group lags", || cluster.lags(&STAGES).values().all(|lag| *lag == 0));
+    [frozen, other].into_iter().for_each(|process| process.stop());
 }
 
 /// A replica that joins takes over partitions whose records are being worked on, and gives them back when it leaves.

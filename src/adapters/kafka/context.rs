@@ -59,7 +59,7 @@ impl ClientContext for Watch {
         if up {
             self.health.goes_on(BROKERS);
         }
-        self.metrics.producer_queue.store(statistics.msg_cnt, statistics.msg_size);
+        self.metrics.producer_queue_bytes.store(statistics.msg_size, Ordering::Relaxed);
         for (name, topic) in &statistics.topics {
             // Partition -1 is librdkafka's own, of messages without one; of those that are others' now it keeps what it
             // knew last.

@@ -20,12 +20,6 @@ use crate::{
     telemetry::{Health, KafkaMetrics},
 };
 
-/// librdkafka's own default of `batch.size`, in bytes.
-const BATCH_BYTES: u64 = 1_000_000;
-
-/// Our default of `message.max.bytes`: what the largest topic takes.
-const RECORD_BYTES: u64 = 11_534_336;
-
 /// How often a full queue is tried again.
 const QUEUE_FULL: Duration = Duration::from_millis(10);
 
@@ -36,7 +30,9 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("acks", "all"),
     ("partitioner", "murmur2_random"),
     ("queue.buffering.max.kbytes", "65536"),
+    // What the largest topic takes.
     ("message.max.bytes", "11534336"),
+    ("batch.size", "1000000"),
     // After that a record is "possibly persisted": the runner publishes it again.
     ("message.timeout.ms", "120000"),
     ("linger.ms", "5"),
@@ -49,13 +45,12 @@ const DEFAULTS: &[(&str, &str)] = &[
 /// # Errors
 /// [`KafkaError::SmallTopic`], [`KafkaError::SmallClient`].
 pub fn check_limit(options: &KafkaOptions, topic: &str, limit: u64) -> Result<(), KafkaError> {
-    let number = |name| options.get(name).and_then(|value| value.trim().parse::<u64>().ok());
-    let (batch, record) =
-        (number("batch.size").unwrap_or(BATCH_BYTES), number("message.max.bytes").unwrap_or(RECORD_BYTES));
+    let default = |name| DEFAULTS.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let bytes = |name| options.get(name).or(default(name)).and_then(|value| value.trim().parse::<u64>().ok());
     let topic = topic.to_owned();
-    match limit {
-        limit if limit < batch => Err(KafkaError::SmallTopic { topic, limit, batch }),
-        limit if limit > record => Err(KafkaError::SmallClient { topic, limit, record }),
+    match (bytes("batch.size"), bytes("message.max.bytes")) {
+        (Some(batch), _) if limit < batch => Err(KafkaError::SmallTopic { topic, limit, batch }),
+        (_, Some(record)) if limit > record => Err(KafkaError::SmallClient { topic, limit, record }),
         _ => Ok(()),
     }
 }
@@ -147,11 +142,11 @@ mod tests {
         let told = |properties: &[(&str, &str)], limit| {
             check_limit(&options(properties), "t", limit).map_err(|error| error.to_string())
         };
-        assert_eq!(told(&[], BATCH_BYTES), Ok(()));
-        assert!(told(&[], BATCH_BYTES - 1).unwrap_err().contains("raise its max.message.bytes"));
+        assert_eq!(told(&[], 1_000_000), Ok(()));
+        assert!(told(&[], 999_999).unwrap_err().contains("raise its max.message.bytes"));
         assert_eq!(told(&[("batch.size", "9")], 9), Ok(()));
-        assert_eq!(told(&[], RECORD_BYTES), Ok(()));
-        let error = told(&[], RECORD_BYTES + 1).unwrap_err();
+        assert_eq!(told(&[], 11_534_336), Ok(()));
+        let error = told(&[], 11_534_337).unwrap_err();
         assert!(error.contains("message.max.bytes") && error.contains("11534337"), "{error}");
         let error = told(&[("message.max.bytes", "65536")], 10_485_760).unwrap_err();
         assert!(error.contains("65536") && error.contains("kafka.config"), "{error}");
@@ -160,7 +155,6 @@ mod tests {
 
     #[test]
     fn the_defaults_go_with_the_declared_topics() {
-        assert!(DEFAULTS.contains(&("message.max.bytes", RECORD_BYTES.to_string().as_str())));
         for topic in embedded().unwrap() {
             let limit = topic.config["max.message.bytes"].parse().unwrap();
             check_limit(&KafkaOptions::default(), &topic.name, limit).unwrap();

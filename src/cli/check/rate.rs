@@ -41,8 +41,7 @@ pub(super) fn of_rate(topic: &Topic, kafka: &KafkaSettings, cluster: &Cluster) -
 
 /// A limit of the topic; `None` where there is none.
 fn limit(topic: &ActualTopic, name: &str) -> Option<f64> {
-    // Negative: no limit.
-    topic.number(name).filter(|value| *value >= 0).map(|value| value as f64)
+    topic.limit(name).map(|value| value as f64)
 }
 
 fn partitions(name: &str, topic: &ActualTopic, rate: f64) -> Option<String> {

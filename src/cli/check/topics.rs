@@ -78,8 +78,7 @@ fn of_topic(
         return Finding::failed("topic", KafkaError::NoTopic(name));
     };
     let found = format!("{name} has {} partitions, {} replicas", actual.partitions, actual.replicas);
-    let limit = actual.number("max.message.bytes").and_then(|limit| u64::try_from(limit).ok());
-    let limit = limit.filter(|_| written.contains(&name));
+    let limit = actual.limit("max.message.bytes").filter(|_| written.contains(&name));
     if let Some(Err(error)) = limit.map(|limit| check_limit(kafka, &name, limit)) {
         return Finding::failed("topic", error);
     }
