@@ -1,6 +1,7 @@
 //! One foreign system each. A vendor's type never leaves its adapter, and no adapter knows another.
 
 pub mod annotate;
+pub mod decoder;
 pub mod http;
 pub mod kafka;
 pub mod memory;

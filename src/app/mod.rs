@@ -13,6 +13,7 @@ pub use names::Topics;
 
 use crate::{
     adapters::{
+        decoder::{DecoderProcess, Program},
         http::{HttpAdapter, HttpBuildError},
         kafka::KafkaError,
         onnx::{ModelSource, OnnxError, OnnxModel, YunetSession},
@@ -23,10 +24,13 @@ use crate::{
     stages::{
         detect::{Detect, DetectOptions},
         fetch::{Fetch, FetchOptions, HostLimits, Rate},
-        preprocess::{Preprocess, PreprocessError, PreprocessOptions},
+        preprocess::{Decode, Preprocess, PreprocessError, PreprocessOptions},
     },
     telemetry::{ExporterError, ListenError},
 };
+
+/// The subcommand as which a decoder's process runs.
+pub const DECODER: &str = "decoder";
 
 /// Raised whenever the same bytes and settings begin to give other faces.
 const RESULT_REVISION: u32 = 1;
@@ -84,14 +88,22 @@ fn build_fetch(settings: &Settings) -> Result<Fetch<HttpAdapter>, AppError> {
 
 fn build_preprocess(settings: &Settings, frame_format: FrameFormat) -> Result<Preprocess, AppError> {
     let preprocess = &settings.preprocess;
-    Ok(Preprocess::new(PreprocessOptions {
+    let options = PreprocessOptions {
         working_size: settings.detect.working_size,
         max_pixels: preprocess.max_pixels,
         max_side: preprocess.max_side,
         decode_bytes: preprocess.decode_budget_bytes as u64,
         threads: threads(preprocess.threads),
         frame_format,
-    })?)
+    };
+    if !preprocess.isolate {
+        return Ok(Preprocess::new(options)?);
+    }
+    let program = Program::own(&[DECODER]).map_err(PreprocessError::Threads)?;
+    let start = |options: &_| -> Result<Box<dyn Decode>, _> {
+        Ok(Box::new(DecoderProcess::start(program.clone(), options, preprocess.decode_timeout)?))
+    };
+    Ok(Preprocess::with_decoders(options, start)?)
 }
 
 /// The detector, and the model that it runs.

@@ -3,6 +3,7 @@
 mod check;
 mod config;
 pub mod cql;
+mod decoder;
 pub mod export;
 mod kafka;
 mod list;
@@ -71,6 +72,9 @@ enum Command {
     Topics(topics::TopicsCommand),
     Config(config::ConfigCommand),
     Completion(manual::CompletionArgs),
+    /// Decode pictures for another facemill process
+    #[command(name = crate::app::DECODER, hide = true)]
+    Decoder,
     /// Print the manual page in roff form: facemill man | man -l -
     Man,
 }
@@ -104,6 +108,8 @@ enum CliError {
     Usage(String),
     #[error("kafka.config_files.\"{name}\": cannot read {path}: {source}")]
     SecretFile { name: String, path: String, source: io::Error },
+    #[error(transparent)]
+    Decoder(#[from] crate::adapters::decoder::ServeError),
     #[error(transparent)]
     List(#[from] list::ListError),
     #[error(transparent)]
@@ -151,6 +157,7 @@ pub fn main() -> ExitCode {
         Command::Topics(args) => topics::run(&args),
         Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completion(args) => manual::completion(&args).map(|()| ExitCode::SUCCESS),
+        Command::Decoder => decoder::run().map(|()| ExitCode::SUCCESS).map_err(CliError::from),
         Command::Man => manual::man_page().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

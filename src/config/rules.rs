@@ -131,6 +131,7 @@ impl Loaded {
             ("fetch.read_timeout", fetch.read_timeout),
             ("fetch.total_timeout", fetch.total_timeout),
             ("fetch.min_rate_grace", fetch.min_rate_grace),
+            ("preprocess.decode_timeout", preprocess.decode_timeout),
             ("retry.base", retry.base),
             ("retry.cap", retry.cap),
             ("runner.lane_age", runner.lane_age),

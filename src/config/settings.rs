@@ -54,6 +54,9 @@ pub struct PreprocessSettings {
     pub max_side: u32,
     pub decode_budget_bytes: usize,
     pub threads: usize,
+    pub isolate: bool,
+    #[serde(with = "humantime_serde")]
+    pub decode_timeout: Duration,
     pub frame_format: FrameFormatSetting,
 }
 

@@ -61,7 +61,7 @@ pub struct Fetched {
 }
 
 /// What preprocess knows of the picture.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Picture {
     /// Width of the original, EXIF orientation applied, in pixels.
     pub width: u32,

@@ -91,6 +91,7 @@ reasons! {
     UnsupportedFormat, "unsupported_format", Permanent, "A picture, but of a format that this build does not decode";
     ImageTooLarge, "image_too_large", Permanent, "More pixels, a longer side or more memory to decode than allowed";
     CorruptImage, "corrupt_image", Permanent, "A picture of a known format that does not decode";
+    DecodeTimeout, "decode_timeout", Permanent, "Decoding the picture took longer than allowed";
     InternalError, "internal_error", Permanent, "A fault of facemill itself; the log has it, and we would like a report";
 }
 

@@ -11,6 +11,8 @@ mod workers;
 
 use std::{future::Future, sync::Arc};
 
+pub use workers::panicked;
+
 use crate::domain::{Face, Failure, Message, StageName};
 
 /// One step of the pipeline.

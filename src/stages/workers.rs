@@ -53,7 +53,7 @@ impl<T: Send + 'static> Workers<T> {
                 return;
             }
             let result = catch_unwind(AssertUnwindSafe(|| work(state)));
-            let result = result.unwrap_or_else(|panic| Err(internal(format!("panic: {}", panic_message(&*panic)))));
+            let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
             // Who asked may have gone meanwhile.
             let _ = answer.send(result);
         });
@@ -90,9 +90,11 @@ pub(super) fn internal(detail: impl std::fmt::Display) -> Failure {
     Failure::new(Reason::InternalError, detail.to_string())
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+/// What a panic in a stage's work comes to.
+pub fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    internal(format!("panic: {text}"))
 }
 
 #[cfg(test)]

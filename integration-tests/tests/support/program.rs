@@ -184,6 +184,12 @@ pub fn finish(command: Command) -> Ended {
     start(command).end()
 }
 
+/// Sends a signal to a process, if it is there.
+pub fn signal(process: u32, name: &str) -> bool {
+    let kill = format!("kill -{name} {process} 2>/dev/null");
+    Command::new("sh").args(["-c", &kill]).status().unwrap().success()
+}
+
 fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -199,8 +205,19 @@ impl Running {
 
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        let kill = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.id())]).status().unwrap();
-        assert!(kill.success(), "no process to send {name} to");
+        assert!(signal(self.id(), name), "no process to send {name} to");
+    }
+
+    /// Its children that live: process and group.
+    pub fn children(&self) -> Vec<(u32, u32)> {
+        let stats = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let stat = fs::read_to_string(entry.unwrap().path().join("stat")).ok()?;
+            // What comes after the name, which may have any character: state, parent, group.
+            let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            let id = stat.split_whitespace().next()?.parse().ok()?;
+            (fields[0] != "Z" && fields[1] == self.id().to_string()).then(|| (id, fields[2].parse().unwrap()))
+        });
+        stats.collect()
     }
 
     /// Whether it runs still.

@@ -3,6 +3,7 @@
 //! Read the header, refuse what is too large, decode (scaled down already where JPEG allows it), resize,
 //! turn upright: in this order each step has the fewest pixels to move.
 
+mod decoder;
 mod format;
 mod jpeg;
 mod orientation;
@@ -10,28 +11,23 @@ mod raster;
 
 use std::{num::NonZero, sync::Arc};
 
-use bytes::Bytes;
+pub use decoder::{Decode, PictureDecoder};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::{
-    format::{Coding, Header},
-    orientation::Orientation,
-};
+use self::format::{Coding, Header};
 use super::{
     Effect, Stage,
-    resize::{MAX_IDLE_BYTES, Resize, with_longest_side},
+    resize::with_longest_side,
     workers::{Workers, internal},
 };
-use crate::domain::{Failure, FrameFormat, Message, Picture, Reason, StageName};
-
-/// JPEG quality of frames: above it the detector sees no difference.
-const FRAME_QUALITY: i32 = 90;
+use crate::domain::{Failure, FrameFormat, Message, Reason, StageName};
 
 /// The unit in which decode memory is handed out, in bytes.
 const MEMORY_UNIT: u64 = 64 << 10;
 
 /// What preprocess may use, and what it makes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreprocessOptions {
     /// Longest side of the frame, in pixels. Smaller pictures keep their size.
     pub working_size: u32,
@@ -64,16 +60,16 @@ impl Default for PreprocessOptions {
 
 /// The stage.
 pub struct Preprocess {
-    options: Arc<PreprocessOptions>,
+    options: PreprocessOptions,
     memory: Arc<Semaphore>,
-    workers: Workers<Worker>,
+    workers: Workers<Box<dyn Decode>>,
 }
 
 /// Why the stage cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum PreprocessError {
-    /// libjpeg-turbo's part.
-    #[error("cannot set up the JPEG decoder: {0}")]
+    /// libjpeg-turbo's part, or a process of its own.
+    #[error("cannot set up a picture decoder: {0}")]
     Decoder(String),
     /// No threads.
     #[error("cannot start the threads of preprocess: {0}")]
@@ -81,18 +77,28 @@ pub enum PreprocessError {
 }
 
 impl Preprocess {
-    /// Sets up a decoder for each thread.
+    /// The stage with a decoder for each thread, in this process.
     ///
     /// # Errors
     /// When there is no memory or no thread for that.
     pub fn new(options: PreprocessOptions) -> Result<Self, PreprocessError> {
-        let workers: Result<_, _> = (0..options.threads.get()).map(|_| Worker::new()).collect();
-        let workers = workers.map_err(|error| PreprocessError::Decoder(error.to_string()))?;
+        Self::with_decoders(options, |options| Ok(Box::new(PictureDecoder::new(options.clone())?)))
+    }
+
+    /// The stage with the decoders that `build` makes, one for each thread.
+    ///
+    /// # Errors
+    /// Those of `build`, or when there is no thread for a decoder.
+    pub fn with_decoders(
+        options: PreprocessOptions,
+        mut build: impl FnMut(&PreprocessOptions) -> Result<Box<dyn Decode>, PreprocessError>,
+    ) -> Result<Self, PreprocessError> {
+        let decoders = (0..options.threads.get()).map(|_| build(&options)).collect::<Result<_, _>>()?;
         let memory_units = memory_units(options.decode_bytes);
         Ok(Preprocess {
-            options: Arc::new(options),
+            options,
             memory: Arc::new(Semaphore::new(memory_units as usize)),
-            workers: Workers::new(Self::NAME.as_str(), workers)?,
+            workers: Workers::new(Self::NAME.as_str(), decoders)?,
         })
     }
 
@@ -121,12 +127,12 @@ impl Stage for Preprocess {
         let header = Header::read(&message.body)?;
         check_limits(&header, &self.options)?;
         let memory = self.reserve(decode_bytes(&header, self.options.working_size)).await?;
-        let (body, options) = (message.body.clone(), Arc::clone(&self.options));
+        let body = message.body.clone();
         let (picture, frame) = self
             .workers
-            .run(move |worker| {
+            .run(move |decoder| {
                 let _until_decoded = memory;
-                worker.frame(&body, &header, &options)
+                decoder.decode(&body)
             })
             .await?;
         let mut facts = message.facts.clone();
@@ -163,104 +169,6 @@ fn decode_bytes(header: &Header, working_size: u32) -> u64 {
 /// The frame's size before it is turned upright: never larger than the picture.
 fn fit(size: (u32, u32), longest: u32) -> (u32, u32) {
     if size.0.max(size.1) <= longest { size } else { with_longest_side(size, longest) }
-}
-
-/// What one thread uses again for the next picture.
-struct Worker {
-    jpeg: jpeg::Decoder,
-    compressor: turbojpeg::Compressor,
-    resize: Resize,
-    /// A decoded picture that is resized next.
-    decoded: Vec<u8>,
-}
-
-impl Worker {
-    fn new() -> Result<Self, turbojpeg::Error> {
-        let mut compressor = turbojpeg::Compressor::new()?;
-        compressor.set_quality(FRAME_QUALITY)?;
-        compressor.set_subsamp(turbojpeg::Subsamp::Sub2x2)?;
-        Ok(Worker { jpeg: jpeg::Decoder::new()?, compressor, resize: Resize::default(), decoded: Vec::new() })
-    }
-
-    fn frame(
-        &mut self,
-        bytes: &Bytes,
-        header: &Header,
-        options: &PreprocessOptions,
-    ) -> Result<(Picture, Vec<u8>), Failure> {
-        let target = fit((header.width, header.height), options.working_size);
-        let (pixels, orientation, truncated) = match &header.coding {
-            Coding::Jpeg(jpeg) => {
-                let (pixels, truncated) = self.jpeg(bytes, jpeg, target, options.working_size)?;
-                let exif = jpeg.exif.clone().and_then(|range| bytes.get(range));
-                (pixels, Orientation::from_exif(exif), truncated)
-            }
-            Coding::Raster { format, .. } => {
-                let size = (header.width, header.height);
-                let decoded = raster::rgb8(bytes, *format, size, decode_bytes(header, options.working_size))?;
-                if decoded.size != size {
-                    return Err(Failure::new(Reason::CorruptImage, "the header and the picture differ in size"));
-                }
-                let orientation = Orientation::from_exif(decoded.exif.as_deref());
-                (self.resized(decoded.pixels, size, target)?, orientation, false)
-            }
-        };
-        let pixels = orientation.apply(pixels, target.0);
-        let (width, height) = orientation.turned((header.width, header.height));
-        let (frame_width, frame_height) = orientation.turned(target);
-        let frame = match options.frame_format {
-            FrameFormat::Rgb8 => pixels,
-            FrameFormat::Jpeg => self.compress(&pixels, frame_width as usize, frame_height as usize)?,
-        };
-        let picture = Picture {
-            width,
-            height,
-            orientation: orientation.number(),
-            truncated,
-            frame_width,
-            frame_height,
-            frame_format: options.frame_format,
-        };
-        Ok((picture, frame))
-    }
-
-    /// Decodes at the scale next to the target and resizes the rest of the way, if there is any.
-    fn jpeg(
-        &mut self,
-        bytes: &[u8],
-        header: &jpeg::Header,
-        target: (u32, u32),
-        working_size: u32,
-    ) -> Result<(Vec<u8>, bool), Failure> {
-        let scale = header.scale_for(working_size);
-        let size = header.scaled(scale);
-        let mut frame = Vec::new();
-        if size == target {
-            let truncated = self.jpeg.rgb8(bytes, header, scale, &mut frame)?;
-            return Ok((frame, truncated));
-        }
-        let truncated = self.jpeg.rgb8(bytes, header, scale, &mut self.decoded)?;
-        self.resize.rgb8(&self.decoded, size, &mut frame, target)?;
-        if self.decoded.capacity() > MAX_IDLE_BYTES {
-            self.decoded = Vec::new();
-        }
-        Ok((frame, truncated))
-    }
-
-    fn resized(&mut self, pixels: Vec<u8>, size: (u32, u32), target: (u32, u32)) -> Result<Vec<u8>, Failure> {
-        if size == target {
-            return Ok(pixels);
-        }
-        let mut frame = Vec::new();
-        self.resize.rgb8(&pixels, size, &mut frame, target)?;
-        Ok(frame)
-    }
-
-    fn compress(&mut self, pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>, Failure> {
-        let format = turbojpeg::PixelFormat::RGB;
-        let picture = turbojpeg::Image { pixels, width, pitch: width * format.size(), height, format };
-        self.compressor.compress_to_vec(picture).map_err(internal)
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 use std::io::Cursor;
 
+use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use proptest::prelude::*;
 use turbojpeg::{Colorspace, Compressor, Image, PixelFormat, Subsamp};
 
 use super::{orientation::tests::exif_block, *};
-use crate::domain::{Facts, Timestamp};
+use crate::domain::{Facts, Picture, Timestamp};
 
 fn message(body: impl Into<Bytes>) -> Message {
     Message { facts: Facts::submitted("http://a.example/", "job", Timestamp::now()), body: body.into() }

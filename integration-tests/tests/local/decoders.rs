@@ -1,0 +1,85 @@
+//! The processes that decode: what becomes of the pictures, and of the run, when they do not live up to it.
+
+use std::{fs, path::Path, thread, time::Duration};
+
+use integration_tests::{Options, WebServer};
+
+use crate::{
+    pictures::write_small,
+    program::{Place, Running, signal, start, text},
+};
+
+const URLS: usize = 300;
+
+/// A run over pictures that are fetched so slowly that something can happen meanwhile.
+fn run(place: &Place, photos: &Place, settings: &str) -> (WebServer, Running) {
+    write_small(&photos.path(""), 8, 75);
+    let delay = Duration::from_millis(100);
+    let server = WebServer::start(Options { delay, ..Options::new(photos.path("")) }).unwrap();
+    place.write("urls.txt", (0..URLS).map(|n| server.url(&format!("/counted/{n}.jpg\n"))).collect::<String>());
+    let run = start(place.local(&format!("urls.txt --output none --set preprocess.threads=2 {settings}")));
+    (server, run)
+}
+
+#[test]
+fn decoders_that_are_killed_cost_no_picture() {
+    let (place, photos) = (Place::new(), Place::new());
+    let (server, mut run) = run(&place, &photos, "");
+    let mut killed = 0;
+    for round in 1..=10 {
+        run.until(|| server.total_hits() > round * URLS / 20);
+        killed += run.children().iter().filter(|(child, _)| signal(*child, "KILL")).count();
+        thread::sleep(Duration::from_millis(30));
+    }
+    assert!(killed >= 10, "{killed}");
+    run.end().success().counts("300 of 300 URLs: 300 detected");
+}
+
+#[test]
+fn a_picture_whose_decoder_hangs_ends_in_time_and_the_next_one_has_a_decoder() {
+    let (place, photos) = (Place::new(), Place::new());
+    let (server, mut run) = run(&place, &photos, "--set preprocess.decode_timeout=2s");
+    run.until(|| server.total_hits() > URLS / 10);
+    let children = run.children();
+    assert_eq!(children.len(), 2, "{children:?}");
+    assert!(children.iter().all(|(child, _)| signal(*child, "STOP")));
+    run.end().success().counts("300 of 300 URLs: 298 detected");
+    let failed = place.rows("--status failed");
+    assert!(failed.iter().all(|row| text(&row["reason"]) == "decode_timeout"), "{failed:?}");
+}
+
+#[test]
+fn decoders_end_with_the_program_however_that_one_ends() {
+    let (place, photos) = (Place::new(), Place::new());
+    let (server, mut run) = run(&place, &photos, "");
+    run.until(|| server.total_hits() > URLS / 10);
+    let children = run.children();
+    assert_eq!(children.len(), 2, "{children:?}");
+    // A terminal sends Ctrl-C to a whole group: decoders are in none that gets it before they have finished.
+    assert!(children.iter().all(|(child, group)| child == group), "{children:?}");
+    run.kill();
+    let lives = |child: u32| fs::read_to_string(Path::new("/proc").join(child.to_string()).join("stat"));
+    for _ in 0..500 {
+        if children.iter().all(|(child, _)| lives(*child).map_or(true, |stat| stat.contains(") Z "))) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    panic!("decoders without a parent go on");
+}
+
+#[test]
+fn a_decoder_holds_none_of_the_settings_and_secrets_of_the_program() {
+    let (place, photos) = (Place::new(), Place::new());
+    let (server, mut run) = run(&place, &photos, "");
+    run.until(|| server.total_hits() > 0);
+    let children = run.children();
+    assert!(!children.is_empty());
+    for (child, _) in children {
+        let environment = fs::read(format!("/proc/{child}/environ")).unwrap();
+        assert!(!String::from_utf8_lossy(&environment).contains("FACEMILL"));
+        let files = fs::read_dir(format!("/proc/{child}/fd")).unwrap();
+        let open: Vec<_> = files.map(|file| fs::read_link(file.unwrap().path()).unwrap_or_default()).collect();
+        assert!(!open.iter().any(|file| file.ends_with("facemill.db")), "{open:?}");
+    }
+}

@@ -1,0 +1,114 @@
+use std::{
+    io::{self, Read, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use super::protocol::{Answer, READY, read_block, write_block};
+use crate::stages::preprocess::{Decode, PreprocessError, PreprocessOptions};
+
+/// Longest description of the options, and longest picture: the limits of those who send them are far below.
+const MAX_OPTIONS: usize = 64 << 10;
+const MAX_PICTURE: usize = 1 << 30;
+
+/// Memory beyond what the decoders' budget counts: the picture as it came, its frame, and the program's own.
+const OWN_BYTES: u64 = 128 << 20;
+
+/// How much longer than its parent a child waits for the end of a decode: without a parent nobody else would end it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why a child ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The parent has gone, or says what no parent says.
+    #[error("the decoder's socket: {0}")]
+    Io(#[from] io::Error),
+    /// What came first is no description of options.
+    #[error("the decoder's options: {0}; this command is facemill's own, and no use without it")]
+    Options(#[from] serde_json::Error),
+    /// No decoder.
+    #[error(transparent)]
+    Decoder(#[from] PreprocessError),
+}
+
+/// Makes this process a decoder that decodes what comes until nothing more can come.
+///
+/// # Errors
+/// When there is no decoder, or the socket breaks.
+pub fn serve<D: Decode>(
+    socket: impl Read + Write,
+    build: impl FnOnce(PreprocessOptions) -> Result<D, PreprocessError>,
+) -> Result<(), ServeError> {
+    // The parent says what came of a picture.
+    std::panic::set_hook(Box::new(|_| {}));
+    serve_within(socket, build, limit_memory)
+}
+
+/// The same, in a process that has more to do; `limit` is given the most memory that it may take.
+pub(super) fn serve_within<D: Decode>(
+    mut socket: impl Read + Write,
+    build: impl FnOnce(PreprocessOptions) -> Result<D, PreprocessError>,
+    limit: impl FnOnce(u64),
+) -> Result<(), ServeError> {
+    let (options, longest): (PreprocessOptions, Duration) =
+        serde_json::from_slice(&read_block(&mut socket, MAX_OPTIONS)?)?;
+    limit(options.decode_bytes.saturating_add(OWN_BYTES));
+    let mut decoder = build(options)?;
+    let watch = Watch::start(longest + GRACE)?;
+    write_block(&mut socket, READY)?;
+    loop {
+        let picture = match read_block(&mut socket, MAX_PICTURE) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            picture => picture?.into(),
+        };
+        watch.begin();
+        let result = catch_unwind(AssertUnwindSafe(|| decoder.decode(&picture)));
+        watch.end();
+        let result = result.unwrap_or_else(|panic| Err(crate::stages::panicked(&*panic)));
+        let (answer, frame) = match result {
+            Ok((picture, frame)) => (Answer::Frame(picture), frame),
+            Err(failure) => (Answer::failure(failure), Vec::new()),
+        };
+        write_block(&mut socket, &serde_json::to_vec(&answer)?)?;
+        write_block(&mut socket, &frame)?;
+    }
+}
+
+/// Lets the system refuse what no estimate foresaw. Where it cannot, the estimates have to do.
+fn limit_memory(bytes: u64) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rlimit::setrlimit(rlimit::Resource::DATA, bytes, bytes) {
+        tracing::debug!(%error, "decoder without a limit of memory");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = bytes;
+}
+
+/// Ends the process when one picture takes too long.
+struct Watch(mpsc::Sender<bool>);
+
+impl Watch {
+    fn start(limit: Duration) -> io::Result<Self> {
+        let (begun, decodes) = mpsc::channel();
+        thread::Builder::new().name("watch".to_owned()).spawn(move || {
+            while let Ok(true) = decodes.recv() {
+                if decodes.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    process::exit(1);
+                }
+            }
+        })?;
+        Ok(Watch(begun))
+    }
+
+    fn begin(&self) {
+        // The thread lives as long as this.
+        let _ = self.0.send(true);
+    }
+
+    fn end(&self) {
+        let _ = self.0.send(false);
+    }
+}

@@ -1,0 +1,242 @@
+use std::{
+    ffi::OsString,
+    fmt, io,
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::protocol::{Answer, READY, read_block, write_block};
+use crate::{
+    domain::{Failure, Picture, Reason},
+    stages::preprocess::{Decode, PreprocessError, PreprocessOptions},
+};
+
+/// Longest start of a child, on a busy machine too.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Attempts to start a child, and the first pause between two; each is twice as long as the one before.
+const STARTS: u32 = 8;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest answer without its frame.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// The program that decodes, and its arguments.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub(super) path: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+}
+
+impl Program {
+    /// This very program, with these arguments.
+    ///
+    /// # Errors
+    /// When the system does not say which one it is.
+    pub fn own(arguments: &[&str]) -> io::Result<Self> {
+        // Linux finds it by this name even when an upgrade has put another file in its place.
+        let itself = Path::new("/proc/self/exe");
+        let path = if itself.exists() { itself.to_owned() } else { std::env::current_exe()? };
+        Ok(Program { path, arguments: arguments.iter().map(OsString::from).collect() })
+    }
+}
+
+/// Decodes in a child process, and in a new one after that one has ended.
+#[derive(Debug)]
+pub struct DecoderProcess {
+    program: Program,
+    /// What a child is told first.
+    options: Vec<u8>,
+    /// Longest answer with a frame.
+    max_frame: usize,
+    /// How long one picture may take.
+    limit: Duration,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    socket: UnixStream,
+}
+
+impl DecoderProcess {
+    /// A decoder whose child runs.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(program: Program, options: &PreprocessOptions, limit: Duration) -> Result<Self, PreprocessError> {
+        let trouble = |error: &dyn fmt::Display| PreprocessError::Decoder(format!("as a process: {error}"));
+        let side = options.working_size as usize;
+        let options = serde_json::to_vec(&(options, limit)).map_err(|error| trouble(&error))?;
+        // JPEG is never larger than the pixels for long: its headers are.
+        let max_frame = 3 * side * side + MAX_ANSWER;
+        let mut decoder = DecoderProcess { program, options, max_frame, limit, running: None };
+        decoder.running = Some(decoder.spawn().map_err(|error| trouble(&error))?);
+        Ok(decoder)
+    }
+
+    fn spawn(&self) -> io::Result<Running> {
+        let (socket, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(&self.program.path);
+        command
+            .args(&self.program.arguments)
+            // It inherits no secret.
+            .env_clear()
+            .envs(std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)))
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            // What a terminal sends for Ctrl-C is for us: pictures under way are finished.
+            .process_group(0);
+        let mut running = Running { child: command.spawn()?, socket };
+        // With the command goes our copy of the child's end: when the child ends, reading ends.
+        drop(command);
+        let mut timed = Timed::new(&running.socket, START_LIMIT);
+        let ready = write_block(&mut timed, &self.options).and_then(|()| read_block(&mut timed, READY.len()));
+        match ready {
+            Ok(said) if said == READY => Ok(running),
+            said => {
+                let status = running.end();
+                let said = said.map_or_else(|error| error.to_string(), |said| said.escape_ascii().to_string());
+                Err(io::Error::other(format!("it does not start: {said}, {status}")))
+            }
+        }
+    }
+
+    /// The child, started anew if there is none. A system that has no process to give may have one soon.
+    fn running(&mut self) -> io::Result<&mut Running> {
+        let mut start = 1;
+        let mut pause = FIRST_PAUSE;
+        let running = loop {
+            let spawned = match self.running.take() {
+                Some(running) => Ok(running),
+                None => self.spawn(),
+            };
+            match spawned {
+                Err(error) if start < STARTS => {
+                    tracing::warn!(%error, start, "cannot start a picture decoder; trying again");
+                    thread::sleep(pause);
+                    (start, pause) = (start + 1, 2 * pause);
+                }
+                ended => break ended?,
+            }
+        };
+        Ok(self.running.insert(running))
+    }
+
+    fn ask(&mut self, bytes: &Bytes) -> io::Result<(Answer, Vec<u8>)> {
+        let (limit, max_frame) = (self.limit, self.max_frame);
+        let mut timed = Timed::new(&self.running()?.socket, limit);
+        write_block(&mut timed, bytes)?;
+        let answer = read_block(&mut timed, MAX_ANSWER)?;
+        let frame = read_block(&mut timed, max_frame)?;
+        Ok((serde_json::from_slice(&answer)?, frame))
+    }
+}
+
+impl Decode for DecoderProcess {
+    fn decode(&mut self, bytes: &Bytes) -> Result<(Picture, Vec<u8>), Failure> {
+        // A child may have been ended by others, for want of memory for example: the picture gets a second one.
+        for is_last in [false, true] {
+            let error = match self.ask(bytes) {
+                Ok((Answer::Frame(picture), frame)) => return Ok((picture, frame)),
+                Ok((Answer::Failure { reason, detail }, _)) => return Err(Failure::new(reason, detail)),
+                Err(error) => error,
+            };
+            let status = self.running.take().map(|mut running| running.end());
+            if is_timeout(&error) {
+                let detail = format!("the picture did not decode within {:?}", self.limit);
+                return Err(Failure::new(Reason::DecodeTimeout, detail));
+            }
+            let status = status.unwrap_or_else(|| "it did not start".to_owned());
+            if is_last {
+                let detail = format!("the picture's decoder crashed twice: {status} ({error})");
+                return Err(Failure::new(Reason::InternalError, detail));
+            }
+            tracing::warn!(%error, status, "a picture's decoder crashed; trying a new one");
+        }
+        Err(Failure::new(Reason::InternalError, "no decoder"))
+    }
+}
+
+impl Running {
+    /// Ends it, and says how it ended.
+    fn end(&mut self) -> String {
+        // Has ended already, where it crashed; a moment passes between the end of its socket and its own.
+        let exited = wait_a_moment(&mut self.child);
+        let status = exited.map_or_else(
+            || {
+                self.child.kill()?;
+                self.child.wait()
+            },
+            Ok,
+        );
+        status.map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string())
+    }
+}
+
+fn wait_a_moment(child: &mut Child) -> Option<ExitStatus> {
+    for _ in 0..10 {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    None
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Nobody waits for its answer any more. It has no file that could be left half written.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A socket of which all reads and writes together have one deadline.
+struct Timed<'a> {
+    socket: &'a UnixStream,
+    deadline: Instant,
+}
+
+impl<'a> Timed<'a> {
+    fn new(socket: &'a UnixStream, limit: Duration) -> Self {
+        Timed { socket, deadline: Instant::now() + limit }
+    }
+
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+}
+
+impl io::Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(self.left()?)?;
+        self.socket.read(buffer)
+    }
+}
+
+impl io::Write for Timed<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(self.left()?)?;
+        self.socket.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Both kinds: sockets say the one, and [`Timed`] the other.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}

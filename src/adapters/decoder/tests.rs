@@ -1,0 +1,133 @@
+//! Against children that are shell scripts and behave as no decoder should. The real ones are in
+//! integration-tests/tests/local/decoders.rs.
+
+use std::{
+    num::NonZero,
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{
+    protocol::{Answer, READY, read_block, write_block},
+    *,
+};
+use crate::{
+    domain::{Failure, FrameFormat, Picture, Reason},
+    stages::preprocess::{Decode, PreprocessOptions},
+};
+
+/// Says that it is ready, then waits for the end of the first line of the picture.
+const GETS_A_PICTURE: &str = "printf '\\005\\000\\000\\000ready' >&0; read line <&0;";
+
+const LIMIT: Duration = Duration::from_millis(1500);
+
+fn start(script: &str) -> Result<DecoderProcess, String> {
+    let program = Program { path: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] };
+    DecoderProcess::start(program, &PreprocessOptions::default(), LIMIT).map_err(|error| error.to_string())
+}
+
+fn decode(script: &str) -> Failure {
+    let mut decoder = start(&format!("{GETS_A_PICTURE} {script}")).unwrap();
+    decoder.decode(&Bytes::from_static(b"a picture\n")).unwrap_err()
+}
+
+#[test]
+fn a_decoder_that_crashes_over_a_picture_twice_is_our_fault_and_says_how_it_ended() {
+    let failure = decode("kill -SEGV $$");
+    assert_eq!(failure.reason, Reason::InternalError);
+    assert!(failure.detail.contains("signal: 11"), "{}", failure.detail);
+    let failure = decode("exit 7");
+    assert!(failure.detail.contains("exit status: 7"), "{}", failure.detail);
+}
+
+#[test]
+fn a_decoder_that_crashed_once_leaves_the_picture_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let script = format!(
+        "[ -e {seen} ] || {{ : > {seen}; kill -KILL $$; }}; {answer}",
+        seen = seen.display(),
+        answer = r#"a='{"Failure":{"reason":"corrupt_image","detail":"no"}}'; printf '\064\000\000\000%s\000\000\000\000' "$a" >&0; cat <&0 >/dev/null"#,
+    );
+    assert_eq!(decode(&script), Failure::new(Reason::CorruptImage, "no"));
+}
+
+#[test]
+fn a_decoder_that_hangs_is_ended_in_time() {
+    let began = Instant::now();
+    assert_eq!(decode("sleep 60").reason, Reason::DecodeTimeout);
+    assert!(began.elapsed() >= LIMIT && began.elapsed() < 10 * LIMIT, "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_decoder_that_answers_a_byte_at_a_time_has_the_same_limit() {
+    let began = Instant::now();
+    let drip = "printf '\\000\\020\\000\\000' >&0; while :; do printf x >&0; sleep 0.1; done";
+    assert_eq!(decode(drip).reason, Reason::DecodeTimeout);
+    assert!(began.elapsed() < 10 * LIMIT, "{:?}", began.elapsed());
+}
+
+#[test]
+fn what_no_decoder_says_is_a_crash() {
+    for script in ["printf '\\377\\377\\377\\377' >&0", "printf '\\001\\000\\000\\000x\\000\\000\\000\\000' >&0"] {
+        let failure = decode(&format!("{script}; cat <&0 >/dev/null"));
+        assert_eq!(failure.reason, Reason::InternalError, "{failure}");
+    }
+}
+
+#[test]
+fn a_decoder_that_does_not_start_is_said_at_the_start() {
+    let error = start("exit 3").unwrap_err();
+    assert!(error.contains("exit status: 3"), "{error}");
+    let error = start("printf '\\005\\000\\000\\000hello' >&0; cat <&0 >/dev/null").unwrap_err();
+    assert!(error.contains("hello"), "{error}");
+}
+
+/// A decoder that takes the picture's first byte as an order.
+struct Obedient;
+
+impl Decode for Obedient {
+    fn decode(&mut self, bytes: &Bytes) -> Result<(Picture, Vec<u8>), Failure> {
+        let frame_format = FrameFormat::Rgb8;
+        let (width, height, orientation, truncated) = (4, 3, 6, true);
+        let picture = Picture { width, height, orientation, truncated, frame_width: 4, frame_height: 3, frame_format };
+        match bytes.first() {
+            Some(b'f') => Ok((picture, vec![7; 36])),
+            Some(b'p') => panic!("broken table"),
+            _ => Err(Failure::new(Reason::CorruptImage, "no order")),
+        }
+    }
+}
+
+#[test]
+fn a_child_answers_each_picture_in_turn_and_a_panic_is_one_answer() {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let options = PreprocessOptions { threads: NonZero::new(3).unwrap(), ..Default::default() };
+    let expected = options.clone();
+    let build = move |options| {
+        assert_eq!(options, expected);
+        Ok(Obedient)
+    };
+    // Its limit of memory and its silence on panics are the process's: a child of this test has them.
+    write_block(&mut ours, &serde_json::to_vec(&(options, LIMIT)).unwrap()).unwrap();
+    let served = std::thread::spawn(move || child::serve_within(theirs, build, |_| {}));
+    assert_eq!(read_block(&mut ours, 100).unwrap(), READY);
+    let mut ask = |picture: &[u8]| {
+        write_block(&mut ours, picture).unwrap();
+        let answer: Answer = serde_json::from_slice(&read_block(&mut ours, 1000).unwrap()).unwrap();
+        (answer, read_block(&mut ours, 1000).unwrap())
+    };
+    for _ in 0..2 {
+        let (answer, frame) = ask(b"frame");
+        assert!(matches!(&answer, Answer::Frame(picture) if picture.orientation == 6 && picture.truncated));
+        assert_eq!(frame, [7; 36]);
+        let failure = Answer::failure(Failure::new(Reason::InternalError, "panic: broken table"));
+        assert_eq!(ask(b"panic"), (failure, Vec::new()));
+        let failure = Answer::failure(Failure::new(Reason::CorruptImage, "no order"));
+        assert_eq!(ask(b""), (failure, Vec::new()));
+    }
+    drop(ours);
+    served.join().unwrap().unwrap();
+}

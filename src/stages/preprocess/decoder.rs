@@ -1,0 +1,138 @@
+use bytes::Bytes;
+
+use super::{
+    PreprocessError, PreprocessOptions, decode_bytes, fit,
+    format::{Coding, Header},
+    jpeg,
+    orientation::Orientation,
+    raster,
+};
+use crate::{
+    domain::{Failure, FrameFormat, Picture, Reason},
+    stages::{
+        resize::{MAX_IDLE_BYTES, Resize},
+        workers::internal,
+    },
+};
+
+/// JPEG quality of frames: above it the detector sees no difference.
+const FRAME_QUALITY: i32 = 90;
+
+/// Makes frames out of pictures, one at a time.
+pub trait Decode: Send + 'static {
+    /// The frame of the picture in these bytes, which have passed the limits on its size.
+    ///
+    /// # Errors
+    /// The outcome of a picture that does not decode.
+    fn decode(&mut self, bytes: &Bytes) -> Result<(Picture, Vec<u8>), Failure>;
+}
+
+/// Decodes on the thread that asks. What it uses, it uses again for the next picture.
+pub struct PictureDecoder {
+    options: PreprocessOptions,
+    jpeg: jpeg::Decoder,
+    compressor: turbojpeg::Compressor,
+    resize: Resize,
+    /// A decoded picture that is resized next.
+    decoded: Vec<u8>,
+}
+
+impl Decode for PictureDecoder {
+    fn decode(&mut self, bytes: &Bytes) -> Result<(Picture, Vec<u8>), Failure> {
+        self.frame(bytes, &Header::read(bytes)?)
+    }
+}
+
+impl PictureDecoder {
+    /// Sets up what it uses.
+    ///
+    /// # Errors
+    /// When there is no memory for that.
+    pub fn new(options: PreprocessOptions) -> Result<Self, PreprocessError> {
+        Self::with_handles(options).map_err(|error| PreprocessError::Decoder(error.to_string()))
+    }
+
+    fn with_handles(options: PreprocessOptions) -> Result<Self, turbojpeg::Error> {
+        let mut compressor = turbojpeg::Compressor::new()?;
+        compressor.set_quality(FRAME_QUALITY)?;
+        compressor.set_subsamp(turbojpeg::Subsamp::Sub2x2)?;
+        let jpeg = jpeg::Decoder::new()?;
+        Ok(PictureDecoder { options, jpeg, compressor, resize: Resize::default(), decoded: Vec::new() })
+    }
+
+    fn frame(&mut self, bytes: &Bytes, header: &Header) -> Result<(Picture, Vec<u8>), Failure> {
+        let PreprocessOptions { working_size, frame_format, .. } = self.options;
+        let target = fit((header.width, header.height), working_size);
+        let (pixels, orientation, truncated) = match &header.coding {
+            Coding::Jpeg(jpeg) => {
+                let (pixels, truncated) = self.jpeg(bytes, jpeg, target, working_size)?;
+                let exif = jpeg.exif.clone().and_then(|range| bytes.get(range));
+                (pixels, Orientation::from_exif(exif), truncated)
+            }
+            Coding::Raster { format, .. } => {
+                let size = (header.width, header.height);
+                let decoded = raster::rgb8(bytes, *format, size, decode_bytes(header, working_size))?;
+                if decoded.size != size {
+                    return Err(Failure::new(Reason::CorruptImage, "the header and the picture differ in size"));
+                }
+                let orientation = Orientation::from_exif(decoded.exif.as_deref());
+                (self.resized(decoded.pixels, size, target)?, orientation, false)
+            }
+        };
+        let pixels = orientation.apply(pixels, target.0);
+        let (width, height) = orientation.turned((header.width, header.height));
+        let (frame_width, frame_height) = orientation.turned(target);
+        let frame = match frame_format {
+            FrameFormat::Rgb8 => pixels,
+            FrameFormat::Jpeg => self.compress(&pixels, frame_width as usize, frame_height as usize)?,
+        };
+        let picture = Picture {
+            width,
+            height,
+            orientation: orientation.number(),
+            truncated,
+            frame_width,
+            frame_height,
+            frame_format,
+        };
+        Ok((picture, frame))
+    }
+
+    /// Decodes at the scale next to the target and resizes the rest of the way, if there is any.
+    fn jpeg(
+        &mut self,
+        bytes: &[u8],
+        header: &jpeg::Header,
+        target: (u32, u32),
+        working_size: u32,
+    ) -> Result<(Vec<u8>, bool), Failure> {
+        let scale = header.scale_for(working_size);
+        let size = header.scaled(scale);
+        let mut frame = Vec::new();
+        if size == target {
+            let truncated = self.jpeg.rgb8(bytes, header, scale, &mut frame)?;
+            return Ok((frame, truncated));
+        }
+        let truncated = self.jpeg.rgb8(bytes, header, scale, &mut self.decoded)?;
+        self.resize.rgb8(&self.decoded, size, &mut frame, target)?;
+        if self.decoded.capacity() > MAX_IDLE_BYTES {
+            self.decoded = Vec::new();
+        }
+        Ok((frame, truncated))
+    }
+
+    fn resized(&mut self, pixels: Vec<u8>, size: (u32, u32), target: (u32, u32)) -> Result<Vec<u8>, Failure> {
+        if size == target {
+            return Ok(pixels);
+        }
+        let mut frame = Vec::new();
+        self.resize.rgb8(&pixels, size, &mut frame, target)?;
+        Ok(frame)
+    }
+
+    fn compress(&mut self, pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>, Failure> {
+        let format = turbojpeg::PixelFormat::RGB;
+        let picture = turbojpeg::Image { pixels, width, pitch: width * format.size(), height, format };
+        self.compressor.compress_to_vec(picture).map_err(internal)
+    }
+}
