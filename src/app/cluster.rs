@@ -63,7 +63,7 @@ impl Cluster<'_> {
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         self.check_sizes().await?;
         let mut running = Running::new(&self)?;
-        running.start(self.stages.clone())?;
+        running.start(self.stages.clone(), &stop)?;
         let Running { mut runners, memberships, stages, clients, gate, .. } = running;
 
         let listen = self.settings.http.listen.parse::<SocketAddr>().ok();
@@ -192,13 +192,13 @@ impl<'a> Running<'a> {
     }
 
     /// Builds the stages from the last to the first, so that each finds the one it hands over to.
-    fn start(&mut self, mut stages: Vec<StageName>) -> Result<(), AppError> {
+    fn start(&mut self, mut stages: Vec<StageName>, stop: &CancellationToken) -> Result<(), AppError> {
         stages.sort();
         stages.dedup();
         let mut following: Option<Arc<dyn Step>> = None;
         for (index, stage) in stages.iter().enumerate().rev() {
             let is_fed = self.cluster.fuse && index > 0;
-            following = self.add(*stage, following.take(), is_fed)?;
+            following = self.add(*stage, following.take(), is_fed, stop)?;
         }
         Ok(())
     }
@@ -209,6 +209,7 @@ impl<'a> Running<'a> {
         stage: StageName,
         following: Option<Arc<dyn Step>>,
         is_fed: bool,
+        stop: &CancellationToken,
     ) -> Result<Option<Arc<dyn Step>>, AppError> {
         let settings = self.cluster.settings;
         let topics = Topics(settings);
@@ -220,7 +221,9 @@ impl<'a> Running<'a> {
         };
         match stage {
             StageName::Fetch => {
-                let fetch = Arc::new(build_fetch(settings)?);
+                let queue =
+                    Some(settings.fetch.host_queue).filter(|most| *most > 0 && !settings.retry.later.is_empty());
+                let fetch = Arc::new(build_fetch(settings, queue)?.until(stop.clone()));
                 for (topic, delay) in topics.later() {
                     self.read(Arc::clone(&fetch), topic, next.clone(), Semaphore::MAX_PERMITS, delay)?;
                 }

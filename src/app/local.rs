@@ -25,6 +25,10 @@ use crate::{
     telemetry::Metrics,
 };
 
+/// URLs of one partition that fetch has begun, at least: so many that those of one slow host, a twentieth of all, leave
+/// room for the others for a while. Each takes 4 KB.
+const FETCH_RUNNING: usize = 2048;
+
 /// All three stages in one process over in-memory logs: `facemill local`.
 pub struct Local {
     /// The job that results are stored under.
@@ -57,7 +61,7 @@ impl Stages {
         let frame_format = frame_format(settings, FrameFormat::Rgb8);
         let (detect, model) = build_detect(settings)?;
         Ok(Stages {
-            fetch: build_fetch(settings)?,
+            fetch: build_fetch(settings, None)?,
             preprocess: build_preprocess(settings, frame_format)?,
             detect,
             pipeline: pipeline(settings, &model, frame_format),
@@ -103,7 +107,10 @@ impl Local {
         // fetch bounds itself by bytes and by host: a turn held while a slow host is waited for would be
         // taken from all others.
         let unbounded = Semaphore::MAX_PERMITS;
-        let fetch = builder.runner(fetch, urls_source, urls_positions, Next::Topic(Arc::new(images)), unbounded);
+        let fetch = fetch.until(stop.clone());
+        let mut fetch = builder.runner(fetch, urls_source, urls_positions, Next::Topic(Arc::new(images)), unbounded);
+        // Most of these wait for their hosts, and there is no other place for them.
+        fetch.limits.running = fetch.limits.running.max(FETCH_RUNNING);
         stages.spawn(fetch.run(stop.clone()));
         // One message under work on each thread, and one on its way in or out.
         let turns = 2 * threads(settings.preprocess.threads).get();

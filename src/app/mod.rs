@@ -23,7 +23,7 @@ use crate::{
     runner::{LaneLimits, RetryPolicy, RunnerError},
     stages::{
         detect::{Detect, DetectOptions},
-        fetch::{Fetch, FetchOptions, HostLimits, Rate},
+        fetch::{BreakerOptions, Fetch, FetchOptions, HostLimits, HostPattern, Rate},
         preprocess::{Decode, Preprocess, PreprocessError, PreprocessOptions},
     },
     telemetry::{ExporterError, ListenError},
@@ -81,8 +81,9 @@ pub enum AppError {
     Fault(#[from] tokio::task::JoinError),
 }
 
-fn build_fetch(settings: &Settings) -> Result<Fetch<HttpAdapter>, AppError> {
-    let options = fetch_options(settings);
+/// `max_waiting` bounds the URLs that wait for one host, where there is another place for them.
+fn build_fetch(settings: &Settings, max_waiting: Option<usize>) -> Result<Fetch<HttpAdapter>, AppError> {
+    let options = FetchOptions { max_waiting, ..fetch_options(settings) };
     Ok(Fetch::new(HttpAdapter::new(&options)?, options))
 }
 
@@ -166,10 +167,15 @@ fn threads(setting: usize) -> NonZero<usize> {
 
 fn fetch_options(settings: &Settings) -> FetchOptions {
     let fetch = &settings.fetch;
-    let host_limits = HostLimits { concurrency: fetch.host_concurrency, rate: Rate::per_second(fetch.host_rate) };
-    let overrides = fetch.host_overrides.iter().map(|(host, limits)| {
-        let rate = limits.rate.map_or(host_limits.rate, Rate::per_second);
-        (host.clone(), HostLimits { concurrency: limits.concurrency.unwrap_or(host_limits.concurrency), rate })
+    let limits = |concurrency, rate| HostLimits { concurrency, rate: Rate::per_second(rate) };
+    let host_limits = limits(fetch.host_concurrency, fetch.host_rate);
+    let address_limits = limits(fetch.address_concurrency, fetch.address_rate);
+    let overrides = fetch.host_overrides.iter().filter_map(|(pattern, over)| {
+        // The settings have been checked.
+        let pattern = pattern.parse().ok()?;
+        let usual = if matches!(pattern, HostPattern::Network(_)) { address_limits } else { host_limits };
+        let rate = over.rate.map_or(usual.rate, Rate::per_second);
+        Some((pattern, HostLimits { concurrency: over.concurrency.unwrap_or(usual.concurrency), rate }))
     });
     FetchOptions {
         user_agent: fetch.user_agent.clone(),
@@ -185,6 +191,14 @@ fn fetch_options(settings: &Settings) -> FetchOptions {
         min_rate_grace: fetch.min_rate_grace,
         honour_robots_tag: fetch.honour_robots_tag,
         host_limits,
+        address_limits,
+        max_waiting: None,
+        breaker: BreakerOptions {
+            failures: fetch.host_failures,
+            rest: fetch.host_rest,
+            longest: fetch.host_longest_rest,
+        },
+        patience: settings.retry.cap,
         host_overrides: overrides.collect(),
         allow_networks: fetch.allow_networks.clone(),
         concurrency: fetch.concurrency,

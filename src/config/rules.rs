@@ -36,6 +36,12 @@ impl Loaded {
                 fetch.host_overrides.values().all(|host| host.concurrency.is_none_or(|count| COUNT.contains(&count))),
                 COUNT_RULE,
             ),
+            ("fetch.address_concurrency", COUNT.contains(&fetch.address_concurrency), COUNT_RULE),
+            (
+                "fetch.host_overrides",
+                fetch.host_overrides.keys().all(|pattern| is_host_pattern(pattern)),
+                "must name hosts (\"cdn.example.org\"), domains (\"*.example.org\") or networks (\"203.0.113.0/24\")",
+            ),
             ("preprocess.threads", preprocess.threads <= 1024, "must be at most 1024"),
             ("detect.threads", detect.threads <= 1024, "must be at most 1024"),
             ("fetch.max_body_bytes", fetch.max_body_bytes >= 1, "must be at least 1"),
@@ -45,6 +51,7 @@ impl Loaded {
                 "must be at least fetch.max_body_bytes, or the largest bodies would wait for ever",
             ),
             ("fetch.host_rate", is_rate(fetch.host_rate), RATE_RULE),
+            ("fetch.address_rate", is_rate(fetch.address_rate), RATE_RULE),
             (
                 "fetch.host_overrides",
                 fetch.host_overrides.values().all(|host| host.rate.is_none_or(is_rate)),
@@ -131,6 +138,8 @@ impl Loaded {
             ("fetch.read_timeout", fetch.read_timeout),
             ("fetch.total_timeout", fetch.total_timeout),
             ("fetch.min_rate_grace", fetch.min_rate_grace),
+            ("fetch.host_rest", fetch.host_rest),
+            ("fetch.host_longest_rest", fetch.host_longest_rest),
             ("preprocess.decode_timeout", preprocess.decode_timeout),
             ("retry.base", retry.base),
             ("retry.cap", retry.cap),
@@ -152,6 +161,15 @@ impl Loaded {
 /// What a part of a Kafka topic's name may have.
 fn is_topic_name(text: &str) -> bool {
     text.len() <= 200 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// What fetch makes a `HostPattern` of.
+fn is_host_pattern(text: &str) -> bool {
+    if text.contains('/') {
+        return text.parse::<ipnet::IpNet>().is_ok();
+    }
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['*', ' '])
 }
 
 /// A delay that can be the end of a topic's name.

@@ -35,6 +35,14 @@ pub struct FetchSettings {
     pub allow_networks: Vec<ipnet::IpNet>,
     pub host_concurrency: usize,
     pub host_rate: f64,
+    pub host_queue: usize,
+    pub host_failures: u32,
+    #[serde(with = "humantime_serde")]
+    pub host_rest: Duration,
+    #[serde(with = "humantime_serde")]
+    pub host_longest_rest: Duration,
+    pub address_concurrency: usize,
+    pub address_rate: f64,
     pub host_overrides: HashMap<String, HostOverride>,
 }
 

@@ -67,6 +67,8 @@ reasons! {
     InvalidUrl, "invalid_url", Permanent, "The text is not an absolute http or https URL of at most 8,192 bytes";
     BlockedUrl, "blocked_url", Permanent, "The URL carries a user name or password, or asks for a port other than 80 and 443";
     BlockedAddress, "blocked_address", Permanent, "The host is, or resolves only to, an address outside the public internet";
+    HostDown, "host_down", Transient, "The host failed so often in a row, or asked for it, that it is left alone for a while";
+    HostBusy, "host_busy", Transient, "So many URLs wait for their turn with the host that this one has to come again later";
     DnsNotFound, "dns_not_found", Permanent, "The host name does not exist or has no address";
     DnsFailed, "dns_failed", Transient, "The name servers did not answer, or answered with an error";
     ConnectFailed, "connect_failed", Transient, "No TCP connection: refused, reset or unreachable";

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     lane::{Lane, LaneLimits},
     ports::{Commit, Delivery, Event, Generation, Offset, Partition, PortError, Source},
-    work::Work,
+    work::{Done, Work},
 };
 use crate::{domain::StageName, stages::Stage};
 
@@ -68,12 +68,6 @@ struct Completion {
     offset: Offset,
     bytes: usize,
     result: Result<Done, PortError>,
-}
-
-enum Done {
-    Settled,
-    /// The assignment ended first.
-    Abandoned,
 }
 
 /// Partitions that the group wants back.
@@ -310,7 +304,7 @@ async fn carry<S: Stage>(work: Arc<Work<S>>, delivery: Delivery, live: Cancellat
         // Asked first at every step: once the assignment is over, nothing more is written.
         biased;
         () = live.cancelled() => Ok(Done::Abandoned),
-        result = work.carry(&delivery) => result.map(|()| Done::Settled),
+        result = work.carry(&delivery) => result,
     };
     Completion { partition, generation, offset, bytes, result }
 }

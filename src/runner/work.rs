@@ -91,6 +91,15 @@ pub enum Next {
     Stage(Arc<dyn Step>),
 }
 
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// Its effect is durable.
+    Settled,
+    /// Nothing was done with it: it comes again.
+    Abandoned,
+}
+
 /// A stage that takes messages from the one before it without a topic between them.
 #[async_trait]
 pub trait Step: Send + Sync {
@@ -98,21 +107,23 @@ pub trait Step: Send + Sync {
     ///
     /// # Errors
     /// Only where a foreign system is beyond waiting for.
-    async fn take(&self, topic: &str, delivery: &Delivery, message: Message) -> Result<(), PortError>;
+    async fn take(&self, topic: &str, delivery: &Delivery, message: Message) -> Result<Done, PortError>;
 }
 
 #[async_trait]
 impl<S: Stage> Step for Work<S> {
-    async fn take(&self, topic: &str, delivery: &Delivery, mut message: Message) -> Result<(), PortError> {
+    async fn take(&self, topic: &str, delivery: &Delivery, mut message: Message) -> Result<Done, PortError> {
         // Never closed, so there is always a turn in the end.
         let _turn = self.turns.acquire().await;
         match self.attempt(&mut message).await {
-            Ok(Effect::HandOver(next)) => self.hand_over(topic, delivery, *next).await,
+            Ok(Effect::HandOver(next)) => return self.hand_over(topic, delivery, *next).await,
             Ok(Effect::Detected(faces)) => {
-                self.flag(ResultRow::detected(message.facts, faces, &self.model, &self.pipeline)).await
+                self.flag(ResultRow::detected(message.facts, faces, &self.model, &self.pipeline)).await?;
             }
-            Err(failure) => self.give_up(topic, delivery, message.facts, failure).await,
+            Ok(Effect::Untouched) => return Ok(Done::Abandoned),
+            Err(failure) => self.give_up(topic, delivery, message.facts, failure).await?,
         }
+        Ok(Done::Settled)
     }
 }
 
@@ -121,14 +132,14 @@ impl<S: Stage> Work<S> {
     ///
     /// # Errors
     /// Only where a foreign system is beyond waiting for: the record is then not settled.
-    pub async fn carry(&self, delivery: &Delivery) -> Result<(), PortError> {
+    pub async fn carry(&self, delivery: &Delivery) -> Result<Done, PortError> {
         let mut message = match self.read(delivery) {
             Ok(message) => message,
-            Err(error) => return self.refuse(delivery, &error).await,
+            Err(error) => return self.refuse(delivery, &error).await.map(|()| Done::Settled),
         };
         if S::NAME == StageName::Fetch && self.is_done(&mut message.facts).await? {
             self.metrics.skipped.add(1);
-            return Ok(());
+            return Ok(Done::Settled);
         }
         self.take(&self.topic, delivery, message).await
     }
@@ -256,7 +267,7 @@ impl<S: Stage> Work<S> {
         buried
     }
 
-    async fn hand_over(&self, origin: &str, delivery: &Delivery, message: Message) -> Result<(), PortError> {
+    async fn hand_over(&self, origin: &str, delivery: &Delivery, message: Message) -> Result<Done, PortError> {
         if S::NAME == StageName::Fetch {
             self.metrics.fetched_bytes.add(message.body.len() as u64);
         }
@@ -265,20 +276,21 @@ impl<S: Stage> Work<S> {
             Next::Topic(topic) => topic,
             Next::Nothing => {
                 let failure = Failure::new(Reason::InternalError, format!("{} has no next stage", S::NAME));
-                return self.give_up(origin, delivery, message.facts, failure).await;
+                return self.give_up(origin, delivery, message.facts, failure).await.map(|()| Done::Settled);
             }
         };
         let facts = message.facts.clone();
         let record = message.encode();
         match self.until_available("hand over to the next stage", || topic.publish(&record)).await {
             Err(PortError::TooLarge(error)) => {
-                self.flag(self.failed(facts, Failure::new(Reason::BodyTooLarge, error))).await
+                self.flag(self.failed(facts, Failure::new(Reason::BodyTooLarge, error))).await?;
             }
             handed_over => {
+                handed_over?;
                 self.metrics.handed_over.add(1);
-                handed_over
             }
         }
+        Ok(Done::Settled)
     }
 
     /// The flag step. The event comes before the row: a crash between the two leaves a record that is worked on

@@ -156,6 +156,13 @@ async fn a_dead_letter_that_its_topic_does_not_take_is_cut_and_not_lost() {
 }
 
 #[tokio::test]
+async fn what_a_closing_stage_gives_back_has_no_outcome_and_is_not_settled() {
+    let world = Arc::default();
+    let done = work(Always(|_| Ok(Effect::Untouched)), &world).carry(&delivery(URL)).await.unwrap();
+    assert_eq!((done, world.seen().len()), (Done::Abandoned, 0));
+}
+
+#[tokio::test]
 async fn a_fault_of_our_own_is_both_a_row_and_a_dead_letter() {
     let world = Arc::default();
     work(Always(|_| fail(Reason::InternalError)), &world).carry(&delivery(URL)).await.unwrap();

@@ -44,6 +44,8 @@ impl<S: Stage> Stage for Arc<S> {
 pub enum Effect {
     /// The message for the next stage.
     HandOver(Box<Message>),
+    /// Nothing: the stage is closing and had not begun. The message comes again.
+    Untouched,
     /// The faces in pixels of the original picture, best score first: the end of the pipeline.
     Detected(Vec<Face>),
 }

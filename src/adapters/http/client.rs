@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
@@ -9,6 +9,7 @@ use reqwest::{
     },
     redirect::Policy,
 };
+use url::Host;
 
 use super::{
     dns::{Dns, Ports, VettedDns},
@@ -29,10 +30,17 @@ const ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 /// The HTTP client of fetch.
 #[derive(Debug)]
 pub struct HttpAdapter {
-    web: Client,
+    web: Way,
     /// For every other port; there is none unless a network was opened.
-    other: Option<Client>,
+    other: Option<Way>,
     first_byte: FirstByte,
+}
+
+/// A client, and the resolver that it connects by.
+#[derive(Debug)]
+struct Way {
+    client: Client,
+    dns: VettedDns,
 }
 
 /// Why there is no HTTP client.
@@ -65,15 +73,20 @@ impl HttpAdapter {
             limit: options.first_byte_timeout,
             connect: options.dns_timeout + options.connect_timeout + options.tls_timeout,
         };
-        let client = |ports| {
+        let way = |ports| {
             let dns = VettedDns { dns: dns.clone(), policy: policy.clone(), ports };
-            build(options, dns, first_byte)
+            Ok::<_, HttpBuildError>(Way { client: build(options, dns.clone(), first_byte)?, dns })
         };
         Ok(HttpAdapter {
-            web: client(Ports::Web)?,
-            other: (!policy.allow_networks.is_empty()).then(|| client(Ports::Other)).transpose()?,
+            web: way(Ports::Web)?,
+            other: (!policy.allow_networks.is_empty()).then(|| way(Ports::Other)).transpose()?,
             first_byte,
         })
+    }
+
+    fn way(&self, url: &CanonicalUrl) -> Result<&Way, HttpError> {
+        let other = || self.other.as_ref().ok_or(HttpError::BlockedPort);
+        if WEB_PORTS.contains(&url.port()) { Ok(&self.web) } else { other() }
     }
 }
 
@@ -105,9 +118,13 @@ fn build(options: &FetchOptions, dns: VettedDns, first_byte: FirstByte) -> Resul
 impl HttpClient for HttpAdapter {
     type Body = ReqwestBody;
 
+    async fn resolve(&self, url: &CanonicalUrl) -> Result<Vec<IpAddr>, HttpError> {
+        let Some(Host::Domain(name)) = url.host() else { return Err(HttpError::DnsNotFound) };
+        self.way(url)?.dns.lookup(name).await
+    }
+
     async fn get(&self, url: &CanonicalUrl) -> Result<HttpResponse<ReqwestBody>, HttpError> {
-        let client = if WEB_PORTS.contains(&url.port()) { Some(&self.web) } else { self.other.as_ref() };
-        let client = client.ok_or(HttpError::BlockedPort)?;
+        let client = &self.way(url)?.client;
         let request = client
             .get(url.as_str())
             .build()

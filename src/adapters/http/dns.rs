@@ -102,8 +102,14 @@ impl Dns {
     }
 }
 
+impl std::fmt::Debug for Dns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dns").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
 /// A resolver that returns nothing but addresses which may be connected to.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct VettedDns {
     pub(super) dns: Dns,
     pub(super) policy: AddressPolicy,
@@ -120,7 +126,8 @@ pub(super) enum Ports {
 }
 
 impl VettedDns {
-    async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, HttpError> {
+    /// Every address of this name that may be connected to, at least one.
+    pub(super) async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, HttpError> {
         let mut addresses = self.dns.lookup(name).await?;
         addresses.retain(|address| self.policy.permits(*address));
         if addresses.is_empty() {

@@ -22,7 +22,7 @@ use crate::{
     domain::{Facts, Failure, Message, Reason, Timestamp},
     stages::{
         Effect, Stage,
-        fetch::{Fetch, FetchOptions, HostLimits},
+        fetch::{BreakerOptions, Fetch, FetchOptions, HostLimits},
     },
 };
 
@@ -66,7 +66,7 @@ fn message(url: &str) -> Message {
 async fn process(fetch: &Fetch<HttpAdapter>, url: &str) -> Result<Message, Failure> {
     match fetch.process(&message(url)).await? {
         Effect::HandOver(message) => Ok(*message),
-        Effect::Detected(_) => panic!("fetch detects nothing"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -151,6 +151,24 @@ async fn each_status_has_its_reason() {
     }
 }
 
+fn without_rests(options: FetchOptions) -> FetchOptions {
+    FetchOptions { breaker: BreakerOptions { failures: 0, ..options.breaker }, ..options }
+}
+
+#[tokio::test]
+async fn a_retry_after_is_kept_by_every_url_of_the_site() {
+    let server = Server::start(|path| match path {
+        "/busy" => response("429 Slow down", &[("Retry-After", "2")], b"later"),
+        _ => response("200 OK", &[], &jpeg(100)),
+    })
+    .await;
+    let fetch = fetch(options());
+    assert_eq!(refusal(&fetch, &server.url("/busy")).await.0, Reason::RateLimited);
+    let began = Instant::now();
+    process(&fetch, &server.url("/picture")).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(1900), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn retry_after_is_passed_on_where_trying_again_may_help() {
     let server = Server::start(|path| {
@@ -159,7 +177,7 @@ async fn retry_after_is_passed_on_where_trying_again_may_help() {
         response(&status, &[("Retry-After", value)], b"later")
     })
     .await;
-    let fetch = fetch(options());
+    let fetch = fetch(without_rests(options()));
     for (path, reason, retry_after) in [
         ("/429", Reason::RateLimited, true),
         ("/503", Reason::RateLimited, true),

@@ -56,7 +56,7 @@ fn message(picture: Option<Picture>, body: Vec<u8>) -> Message {
 async fn faces<M: FaceModel>(stage: &Detect<M>, message: &Message) -> Vec<Face> {
     match stage.process(message).await.unwrap() {
         Effect::Detected(faces) => faces,
-        Effect::HandOver(_) => panic!("detect is the end"),
+        other => panic!("{other:?}"),
     }
 }
 

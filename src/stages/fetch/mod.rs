@@ -2,12 +2,14 @@
 
 mod address;
 mod body;
+mod breaker;
 mod clock;
 mod memory;
 mod options;
 mod port;
 mod retry_after;
 mod robots;
+mod site;
 mod turns;
 
 use std::{
@@ -16,8 +18,11 @@ use std::{
 };
 
 pub use address::AddressPolicy;
+pub use breaker::BreakerOptions;
 pub use options::{FetchOptions, HostLimits, Rate};
 pub use port::{HttpBody, HttpClient, HttpError, HttpResponse};
+pub use site::HostPattern;
+use tokio_util::sync::CancellationToken;
 use url::Host;
 
 use self::{
@@ -43,12 +48,15 @@ pub struct Fetch<C> {
     turns: Turns,
     memory: Memory,
     options: FetchOptions,
+    closing: CancellationToken,
 }
 
 /// What one hop came to.
 enum Hop {
     Body(Collected, Fetched),
     Redirect(CanonicalUrl, u16),
+    /// The stage closed before its turn came.
+    Closed,
 }
 
 impl<C: HttpClient> Stage for Fetch<C> {
@@ -67,6 +75,7 @@ impl<C: HttpClient> Stage for Fetch<C> {
                     return Ok(Effect::HandOver(Box::new(Message { facts, body: body.bytes })));
                 }
                 Hop::Redirect(target, by) => (url, status) = (target, Some(by)),
+                Hop::Closed => return Ok(Effect::Untouched),
             }
         }
         let detail = format!("more than {} redirects", self.options.max_redirects);
@@ -75,7 +84,7 @@ impl<C: HttpClient> Stage for Fetch<C> {
 }
 
 impl<C: HttpClient> Fetch<C> {
-    /// The stage over this client. The client must have been built with the same options.
+    /// The stage over this client, which must have been built with the same options.
     pub fn new(client: C, options: FetchOptions) -> Self {
         Fetch {
             client,
@@ -83,22 +92,53 @@ impl<C: HttpClient> Fetch<C> {
             turns: Turns::new(&options),
             memory: Memory::new(options.max_bytes_in_flight),
             options,
+            closing: CancellationToken::new(),
         }
+    }
+
+    /// The same; once it is `closing`, URLs that wait for their turn with a host are given back.
+    pub fn until(self, closing: CancellationToken) -> Self {
+        Fetch { closing, ..self }
     }
 
     /// Asks one URL. The turn with its host ends with the hop, so that a chain of redirects never holds one
     /// while it waits for another.
     async fn hop(&self, url: &CanonicalUrl, clock: &mut Clock) -> Result<Hop, Failure> {
-        self.vet(url)?;
-        let _turn = self.turns.turn(&url.host().map(|host| host.to_string()).unwrap_or_default()).await;
+        let literal = self.vet(url)?;
+        let host = url.host().map(|host| host.to_string()).unwrap_or_default();
+        let turn = self.turns.turn(&host, self.address(url, literal, clock));
+        let Some(turn) = self.closing.run_until_cancelled(turn).await else { return Ok(Hop::Closed) };
+        let turn = turn?;
+        let hop = self.exchange(url, clock).await;
+        turn.note(hop.as_ref().err());
+        hop
+    }
+
+    /// The address that the host's machine is known by.
+    async fn address(
+        &self,
+        url: &CanonicalUrl,
+        literal: Option<IpAddr>,
+        clock: &mut Clock,
+    ) -> Result<Option<IpAddr>, Failure> {
+        if literal.is_some() {
+            return Ok(literal);
+        }
+        let addresses =
+            clock.run(Duration::MAX, self.client.resolve(url)).await.map_err(|_: Expired| total_timeout())??;
+        Ok(addresses.into_iter().min())
+    }
+
+    async fn exchange(&self, url: &CanonicalUrl, clock: &mut Clock) -> Result<Hop, Failure> {
         let response = clock.run(Duration::MAX, self.client.get(url)).await.map_err(|_: Expired| total_timeout())??;
         let status = response.status;
         let answer = self.answer(url, response, clock).await;
         answer.map_err(|failure| failure.with_status(status))
     }
 
-    /// What may be known to be forbidden before anything is sent. Names are vetted where they are resolved.
-    fn vet(&self, url: &CanonicalUrl) -> Result<(), Failure> {
+    /// What may be known to be forbidden before anything is sent. Names are vetted where they are resolved; an address
+    /// in the URL is returned.
+    fn vet(&self, url: &CanonicalUrl) -> Result<Option<IpAddr>, Failure> {
         if url.has_credentials() {
             return Err(Failure::new(Reason::BlockedUrl, "the URL carries a user name or password"));
         }
@@ -115,7 +155,7 @@ impl<C: HttpClient> Fetch<C> {
         if !WEB_PORTS.contains(&url.port()) && !any_port {
             return Err(HttpError::BlockedPort.into());
         }
-        Ok(())
+        Ok(literal)
     }
 
     async fn answer(

@@ -1,6 +1,8 @@
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
+
+use super::{breaker::BreakerOptions, site::HostPattern};
 
 /// What fetch may do, and for how long.
 #[derive(Debug, Clone)]
@@ -29,10 +31,18 @@ pub struct FetchOptions {
     pub min_rate_grace: Duration,
     /// Whether a server's opt-out in `X-Robots-Tag` is honoured.
     pub honour_robots_tag: bool,
-    /// What one host has to bear.
+    /// What one site has to bear: all hosts of one registrable domain.
     pub host_limits: HostLimits,
-    /// Other limits for these hosts, by their name as the canonical URL writes it.
-    pub host_overrides: HashMap<String, HostLimits>,
+    /// What one machine has to bear, however many sites it has.
+    pub address_limits: HostLimits,
+    /// Other limits for these; of several patterns that match, the most exact one counts.
+    pub host_overrides: Vec<(HostPattern, HostLimits)>,
+    /// Most URLs that wait for one host; `None` where there is no other place for them.
+    pub max_waiting: Option<usize>,
+    /// When a host is left alone.
+    pub breaker: BreakerOptions,
+    /// The longest that a URL waits for the end of a host's rest.
+    pub patience: Duration,
     /// Networks that are open although the address allow-list refuses them, on any port.
     pub allow_networks: Vec<IpNet>,
     /// Most exchanges at once, over all hosts.
@@ -60,7 +70,11 @@ impl Default for FetchOptions {
             min_rate_grace: Duration::from_secs(5),
             honour_robots_tag: true,
             host_limits: HostLimits { concurrency: 16, rate: None },
-            host_overrides: HashMap::new(),
+            address_limits: HostLimits { concurrency: 64, rate: None },
+            host_overrides: Vec::new(),
+            max_waiting: None,
+            breaker: BreakerOptions { failures: 20, rest: Duration::from_secs(30), longest: Duration::from_secs(600) },
+            patience: Duration::from_secs(10),
             allow_networks: Vec::new(),
             concurrency: 128,
             max_bytes_in_flight: 64 << 20,

@@ -1,4 +1,4 @@
-use std::future::Future;
+use std::{future::Future, net::IpAddr};
 
 use bytes::Bytes;
 
@@ -8,6 +8,9 @@ use crate::domain::{CanonicalUrl, Reason};
 pub trait HttpClient: Send + Sync + 'static {
     /// A response's body.
     type Body: HttpBody;
+
+    /// The addresses that the URL's host name resolves to, and that may be connected to: at least one.
+    fn resolve(&self, url: &CanonicalUrl) -> impl Future<Output = Result<Vec<IpAddr>, HttpError>> + Send;
 
     /// One GET. The caller has vetted the URL, and its host where that is an address; what a name resolves to
     /// is vetted here, since only here it is known.

@@ -46,6 +46,10 @@ impl HttpBody for Chunks {
 impl HttpClient for Table {
     type Body = Chunks;
 
+    async fn resolve(&self, _: &CanonicalUrl) -> Result<Vec<IpAddr>, HttpError> {
+        Ok(vec![IpAddr::from([93, 184, 216, 34])])
+    }
+
     async fn get(&self, url: &CanonicalUrl) -> Result<HttpResponse<Chunks>, HttpError> {
         self.asked.lock().unwrap().push(url.as_str().to_owned());
         tokio::time::sleep(self.delay).await;
@@ -75,7 +79,7 @@ async fn process(client: &Table, options: FetchOptions, url: &str) -> Result<Mes
     let message = Message { facts: Facts::submitted(url, "test", Timestamp::now()), body: Bytes::new() };
     match Fetch::new(client.clone(), options).process(&message).await? {
         Effect::HandOver(message) => Ok(*message),
-        Effect::Detected(_) => panic!("fetch detects nothing"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -200,6 +204,24 @@ async fn waiting_for_a_turn_does_not_count_against_the_server() {
     for task in tasks {
         task.await.unwrap().expect("no time-out");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_url_that_waits_for_its_turn_is_given_back_when_the_stage_closes_and_one_that_has_it_is_finished() {
+    let client = Table { chunks: picture(), delay: Duration::from_secs(1), ..Table::default() };
+    let host_limits = HostLimits { concurrency: 1, rate: None };
+    let closing = CancellationToken::new();
+    let options = FetchOptions { host_limits, ..FetchOptions::default() };
+    let fetch = Fetch::new(client, options).until(closing.clone());
+    let facts = Facts::submitted("http://a.example/", "test", Timestamp::now());
+    let message = Message { facts, body: Bytes::new() };
+    let close = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        closing.cancel();
+    };
+    let (first, second, ()) = tokio::join!(fetch.process(&message), fetch.process(&message), close);
+    assert!(matches!(first, Ok(Effect::HandOver(_))), "{first:?}");
+    assert_eq!(second, Ok(Effect::Untouched));
 }
 
 #[tokio::test]

@@ -1,97 +1,238 @@
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use governor::{
     DefaultDirectRateLimiter, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
 use moka::{policy::EvictionPolicy, sync::Cache};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep},
+};
 
-use super::options::{FetchOptions, HostLimits};
+use super::{
+    breaker::{Breaker, Leave},
+    options::{FetchOptions, HostLimits},
+    site::{HostPattern, network, site},
+};
+use crate::domain::{Failure, Reason};
 
-/// Most hosts whose limits are remembered. The one asked longest ago is forgotten first.
+/// Most hosts whose limits are remembered, and most addresses. The one asked longest ago is forgotten first.
 const MAX_HOSTS: u64 = 100_000;
 
-/// A host is forgotten after this time without a request: longer than any exchange lasts.
-const HOST_IDLE: Duration = Duration::from_secs(600);
+/// A host is forgotten after this time without a request: longer than any exchange lasts, and than most rests.
+const HOST_IDLE: Duration = Duration::from_secs(900);
+
+/// When a URL may come again that a host had no room for. No queue that long is done sooner.
+const BUSY: Duration = Duration::from_secs(30);
 
 /// Who may talk to which host now.
 #[derive(Debug)]
 pub(super) struct Turns {
     hosts: Cache<String, Arc<Host>>,
-    limits: HostLimits,
-    overrides: HashMap<String, HostLimits>,
+    addresses: Cache<String, Arc<Host>>,
+    options: FetchOptions,
     all: Arc<Semaphore>,
 }
 
 /// The right to talk to a host, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
-    _host: Option<OwnedSemaphorePermit>,
-    _all: Option<OwnedSemaphorePermit>,
+    host: Arc<Host>,
+    leave: Leave,
+    _permits: [Option<OwnedSemaphorePermit>; 3],
 }
 
+/// A site, or a machine.
 #[derive(Debug)]
 struct Host {
     exchanges: Arc<Semaphore>,
     rate: Option<DefaultDirectRateLimiter>,
+    breaker: Breaker,
+    waiting: AtomicUsize,
 }
+
+/// One that waits for a host.
+struct Waiting<'a>(&'a AtomicUsize);
 
 impl Turns {
     pub(super) fn new(options: &FetchOptions) -> Self {
-        Turns {
-            hosts: Cache::builder()
+        let cache = || {
+            Cache::builder()
                 .max_capacity(MAX_HOSTS)
                 .time_to_idle(HOST_IDLE)
                 // The default policy may refuse to remember a new host at all, and so its limits.
                 .eviction_policy(EvictionPolicy::lru())
-                .build(),
-            limits: options.host_limits,
-            overrides: options.host_overrides.clone(),
+                .build()
+        };
+        Turns {
+            hosts: cache(),
+            addresses: cache(),
+            options: options.clone(),
             all: Arc::new(Semaphore::new(options.concurrency.max(1))),
         }
     }
 
-    /// Waits for a turn with this host.
+    /// Waits for a turn with this host, of which `resolve` finds the address.
     ///
-    /// Always the host first and the whole second: nobody who waits for a busy host keeps others from theirs,
-    /// and no two can wait for each other. A holder must give its turn back before it asks for another one.
-    pub(super) async fn turn(&self, name: &str) -> Turn {
-        let host = self.hosts.get(name).unwrap_or_else(|| {
-            self.hosts.get_with_by_ref(name, || Arc::new(Host::new(self.overrides.get(name).unwrap_or(&self.limits))))
-        });
+    /// Always the site first, then the machine, and the whole last: nobody who waits for a busy host keeps others from
+    /// theirs, and no two can wait for each other. A holder must give its turn back before it asks for another one.
+    ///
+    /// # Errors
+    /// [`Reason::HostDown`] while the host is left alone, [`Reason::HostBusy`] where enough wait for it already, and
+    /// those of `resolve`.
+    pub(super) async fn turn<E: Into<Failure>>(
+        &self,
+        name: &str,
+        resolve: impl Future<Output = Result<Option<IpAddr>, E>>,
+    ) -> Result<Turn, Failure> {
+        let host = self.host(name);
+        let waiting = host.wait(self.options.max_waiting)?;
         // Neither semaphore is ever closed, the only error of acquiring.
-        let permit = Arc::clone(&host.exchanges).acquire_owned().await.ok();
-        if let Some(rate) = &host.rate {
-            let clock = DefaultClock::default();
-            while let Err(too_early) = rate.check() {
-                tokio::time::sleep(too_early.wait_time_from(clock.now())).await;
-            }
+        let exchange = Arc::clone(&host.exchanges).acquire_owned().await.ok();
+        let leave = host.leave(self.options.patience).await?;
+        host.keep_rate().await;
+        let resolved = resolve.await.map_err(Into::into);
+        if let Err(failure) = &resolved {
+            host.note(leave, Some(failure));
         }
-        Turn { _host: permit, _all: Arc::clone(&self.all).acquire_owned().await.ok() }
+        let connection = match resolved?.map(|address| self.address(address)) {
+            None => None,
+            Some(machine) => {
+                let connection = Arc::clone(&machine.exchanges).acquire_owned().await.ok();
+                machine.keep_rate().await;
+                connection
+            }
+        };
+        drop(waiting);
+        let any = Arc::clone(&self.all).acquire_owned().await.ok();
+        Ok(Turn { host, leave, _permits: [exchange, connection, any] })
+    }
+
+    fn host(&self, name: &str) -> Arc<Host> {
+        let name = name.trim_end_matches('.');
+        let over = self.override_by(|pattern| pattern.matches_host(name));
+        let key = over.map_or_else(|| site(name).into(), |(pattern, _)| pattern.key());
+        let limits = over.map_or(self.options.host_limits, |(_, limits)| *limits);
+        self.hosts
+            .get(key.as_ref())
+            .unwrap_or_else(|| self.hosts.get_with_by_ref(key.as_ref(), || Arc::new(Host::new(&limits, &self.options))))
+    }
+
+    fn address(&self, address: IpAddr) -> Arc<Host> {
+        let over = self.override_by(|pattern| pattern.matches_address(address));
+        let key = over.map_or_else(|| network(address).to_string().into(), |(pattern, _)| pattern.key());
+        let limits = over.map_or(self.options.address_limits, |(_, limits)| *limits);
+        self.addresses.get_with_by_ref(key.as_ref(), || Arc::new(Host::new(&limits, &self.options)))
+    }
+
+    /// The override whose pattern is the most exact of those that match.
+    fn override_by(&self, matches: impl Fn(&HostPattern) -> Option<usize>) -> Option<&(HostPattern, HostLimits)> {
+        let matching = self.options.host_overrides.iter().filter_map(|over| Some((matches(&over.0)?, over)));
+        matching.max_by_key(|(exactness, _)| *exactness).map(|(_, over)| over)
     }
 }
 
 impl Host {
-    fn new(limits: &HostLimits) -> Self {
+    fn new(limits: &HostLimits, options: &FetchOptions) -> Self {
         let quota = limits.rate.and_then(|rate| Quota::with_period(rate.interval()));
         Host {
             exchanges: Arc::new(Semaphore::new(limits.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
             // No burst: a host that was left alone for an hour is not owed an hour's requests.
             rate: quota.map(|quota| RateLimiter::direct(quota.allow_burst(NonZeroU32::MIN))),
+            breaker: Breaker::new(options.breaker),
+            waiting: AtomicUsize::new(0),
         }
+    }
+
+    fn wait(&self, most: Option<usize>) -> Result<Waiting<'_>, Failure> {
+        let waiting = Waiting(&self.waiting);
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        if most.is_none_or(|most| before < most) {
+            return Ok(waiting);
+        }
+        let detail = format!("{before} URLs wait for this host already");
+        Err(Failure { retry_after: Some(BUSY), ..Failure::new(Reason::HostBusy, detail) })
+    }
+
+    /// Waits for the end of a rest, if that is not too long.
+    async fn leave(&self, patience: Duration) -> Result<Leave, Failure> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let rest = match self.breaker.ask() {
+                Ok(leave) => return Ok(leave),
+                Err(rest) => rest,
+            };
+            if Instant::now() + rest > deadline {
+                let detail = format!("the host failed again and again; it is left alone for {} s", rest.as_secs());
+                return Err(Failure { retry_after: Some(rest), ..Failure::new(Reason::HostDown, detail) });
+            }
+            sleep(rest).await;
+        }
+    }
+
+    async fn keep_rate(&self) {
+        if let Some(rate) = &self.rate {
+            let clock = DefaultClock::default();
+            while let Err(too_early) = rate.check() {
+                sleep(too_early.wait_time_from(clock.now())).await;
+            }
+        }
+    }
+
+    /// Takes note of how an exchange ended: what may pass is the host's doing.
+    fn note(&self, leave: Leave, failure: Option<&Failure>) {
+        match failure.filter(|failure| failure.reason.is_transient()) {
+            Some(failure) => self.breaker.fails(leave, failure.retry_after),
+            None => self.breaker.works(leave),
+        }
+    }
+}
+
+impl Turn {
+    /// Takes note of how the exchange ended.
+    pub(super) fn note(&self, failure: Option<&Failure>) {
+        self.host.note(self.leave, failure);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::future::ready;
 
     use tokio::time::timeout;
 
     use super::{super::options::Rate, *};
 
     const SHORT: Duration = Duration::from_millis(50);
+
+    impl Turns {
+        async fn of(&self, name: &str) -> Turn {
+            self.turn(name, ready(Ok::<_, Failure>(None))).await.unwrap()
+        }
+
+        async fn at(&self, name: &str, address: &str) -> Turn {
+            self.turn(name, ready(Ok::<_, Failure>(Some(address.parse().unwrap())))).await.unwrap()
+        }
+
+        async fn refusal(&self, name: &str) -> Failure {
+            self.turn(name, ready(Ok::<_, Failure>(None))).await.unwrap_err()
+        }
+    }
 
     fn options(concurrency: usize, per_host: usize) -> FetchOptions {
         let host_limits = HostLimits { concurrency: per_host, rate: None };
@@ -101,47 +242,47 @@ mod tests {
     #[tokio::test]
     async fn a_host_has_only_so_many_turns_and_others_have_their_own() {
         let turns = Turns::new(&options(10, 2));
-        let first = turns.turn("a").await;
-        let _second = turns.turn("a").await;
-        assert!(timeout(SHORT, turns.turn("a")).await.is_err());
-        timeout(SHORT, turns.turn("b")).await.unwrap();
+        let first = turns.of("a").await;
+        let _second = turns.of("a").await;
+        assert!(timeout(SHORT, turns.of("a")).await.is_err());
+        timeout(SHORT, turns.of("b")).await.unwrap();
         drop(first);
-        timeout(SHORT, turns.turn("a")).await.unwrap();
+        timeout(SHORT, turns.of("a")).await.unwrap();
     }
 
     #[tokio::test]
     async fn all_hosts_together_have_only_so_many_turns() {
         let turns = Turns::new(&options(2, 16));
-        let first = turns.turn("a").await;
-        let _second = turns.turn("b").await;
-        assert!(timeout(SHORT, turns.turn("c")).await.is_err());
+        let first = turns.of("a").await;
+        let _second = turns.of("b").await;
+        assert!(timeout(SHORT, turns.of("c")).await.is_err());
         drop(first);
-        timeout(SHORT, turns.turn("c")).await.unwrap();
+        timeout(SHORT, turns.of("c")).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_queue_for_one_host_takes_no_turns_from_the_others() {
         let turns = Arc::new(Turns::new(&options(2, 1)));
-        let _held = turns.turn("busy").await;
+        let _held = turns.of("busy").await;
         let queue: Vec<_> = (0..5)
             .map(|_| {
                 let turns = Arc::clone(&turns);
-                tokio::spawn(async move { drop(turns.turn("busy").await) })
+                tokio::spawn(async move { drop(turns.of("busy").await) })
             })
             .collect();
         tokio::time::sleep(SHORT).await;
-        timeout(SHORT, turns.turn("quiet")).await.expect("the queue holds no turn");
+        timeout(SHORT, turns.of("quiet")).await.expect("the queue holds no turn");
         queue.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
     #[tokio::test]
     async fn an_override_counts_for_its_host_only() {
         let mut options = options(10, 16);
-        options.host_overrides.insert("slow".to_owned(), HostLimits { concurrency: 1, rate: None });
+        options.host_overrides.push(("slow".parse().unwrap(), HostLimits { concurrency: 1, rate: None }));
         let turns = Turns::new(&options);
-        let _held = (turns.turn("slow").await, turns.turn("other").await);
-        assert!(timeout(SHORT, turns.turn("slow")).await.is_err());
-        timeout(SHORT, turns.turn("other")).await.unwrap();
+        let _held = (turns.of("slow").await, turns.of("other").await);
+        assert!(timeout(SHORT, turns.of("slow")).await.is_err());
+        timeout(SHORT, turns.of("other")).await.unwrap();
     }
 
     #[tokio::test]
@@ -151,12 +292,97 @@ mod tests {
         let turns = Turns::new(&options);
         let started = Instant::now();
         for _ in 0..5 {
-            drop(turns.turn("a").await);
+            drop(turns.of("a").await);
         }
         // The first is free, four wait 50 ms each.
         assert!(started.elapsed() >= Duration::from_millis(190), "{:?}", started.elapsed());
         let started = Instant::now();
-        drop(turns.turn("b").await);
+        drop(turns.of("b").await);
         assert!(started.elapsed() < SHORT);
+    }
+
+    #[tokio::test]
+    async fn all_hosts_of_a_site_share_its_turns() {
+        let turns = Turns::new(&options(10, 1));
+        let _held = turns.of("a.example.org").await;
+        assert!(timeout(SHORT, turns.of("b.c.example.org.")).await.is_err());
+        timeout(SHORT, turns.of("a.example.net")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn sites_on_one_machine_share_its_turns() {
+        let address_limits = HostLimits { concurrency: 1, rate: None };
+        let turns = Turns::new(&FetchOptions { address_limits, ..options(10, 16) });
+        let _held = turns.at("a.example", "93.184.216.34").await;
+        assert!(timeout(SHORT, turns.at("b.example", "93.184.216.34")).await.is_err());
+        timeout(SHORT, turns.at("b.example", "93.184.216.35")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_most_exact_pattern_counts_and_all_that_match_it_share_its_limits() {
+        let one = HostLimits { concurrency: 1, rate: None };
+        let mut options = options(10, 16);
+        for pattern in ["*.example.org", "cdn.example.org", "93.184.216.0/24"] {
+            options.host_overrides.push((pattern.parse().unwrap(), one));
+        }
+        let turns = Turns::new(&options);
+        let _held = (turns.of("a.example.org").await, turns.of("cdn.example.org").await);
+        assert!(timeout(SHORT, turns.of("b.example.org")).await.is_err());
+        assert!(timeout(SHORT, turns.of("cdn.example.org")).await.is_err());
+        let _held = turns.at("a.example", "93.184.216.1").await;
+        assert!(timeout(SHORT, turns.at("b.example", "93.184.216.2")).await.is_err());
+        timeout(SHORT, turns.at("c.example", "93.184.217.1")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn where_there_is_another_place_only_so_many_wait_for_a_host() {
+        let turns = Arc::new(Turns::new(&FetchOptions { max_waiting: Some(2), ..options(10, 1) }));
+        let held = turns.of("a.example").await;
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let turns = Arc::clone(&turns);
+                tokio::spawn(async move { drop(turns.of("a.example").await) })
+            })
+            .collect();
+        tokio::time::sleep(SHORT).await;
+        let busy = turns.refusal("a.example").await;
+        assert_eq!((busy.reason, busy.retry_after), (Reason::HostBusy, Some(BUSY)));
+        timeout(SHORT, turns.of("b.example")).await.expect("others do not wait");
+        drop(held);
+        for waited in waiting {
+            waited.await.unwrap();
+        }
+        timeout(SHORT, turns.of("a.example")).await.expect("there is room again");
+    }
+
+    fn failure(reason: Reason) -> Failure {
+        Failure::new(reason, "")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_keeps_failing_is_left_alone_and_others_are_not() {
+        let turns = Turns::new(&options(10, 16));
+        for _ in 0..20 {
+            turns.of("down.example").await.note(Some(&failure(Reason::ConnectTimeout)));
+            turns.of("page.example").await.note(Some(&failure(Reason::NotAnImage)));
+        }
+        let down = turns.refusal("www.down.example").await;
+        assert_eq!((down.reason, down.retry_after), (Reason::HostDown, Some(Duration::from_secs(30))));
+        turns.of("page.example").await;
+        sleep(Duration::from_secs(25)).await;
+        // 5 s are left: not too long to wait for.
+        let trial = turns.of("down.example").await;
+        trial.note(None);
+        turns.of("down.example").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_does_not_resolve_counts_against_its_site() {
+        let turns = Turns::new(&options(10, 16));
+        for _ in 0..20 {
+            let failed = turns.turn("a.example", ready(Err(failure(Reason::DnsFailed)))).await;
+            assert_eq!(failed.unwrap_err().reason, Reason::DnsFailed);
+        }
+        assert_eq!(turns.refusal("a.example").await.reason, Reason::HostDown);
     }
 }

@@ -1,0 +1,183 @@
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// When a host is left alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BreakerOptions {
+    /// Failures in a row after which a host is left alone; 0 for never.
+    pub failures: u32,
+    /// For how long at first; twice as long each time that it then fails again.
+    pub rest: Duration,
+    /// The longest rest, a server's `Retry-After` included.
+    pub longest: Duration,
+}
+
+/// The circuit breaker of one host (Nygard, Release It!, 2007): after some failures in a row nobody asks it for a while,
+/// then one request may try. While that one is under way, the next rest has begun.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    options: BreakerOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    failures: u32,
+    rest: Option<Rest>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    until: Instant,
+    length: Duration,
+}
+
+/// Leave to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// As one of many.
+    Ordinary,
+    /// The one request after a rest.
+    Trial,
+}
+
+impl Breaker {
+    pub(super) fn new(options: BreakerOptions) -> Self {
+        Breaker { options, state: Mutex::default() }
+    }
+
+    /// Whether the host may be asked, or for how long not.
+    pub(super) fn ask(&self) -> Result<Leave, Duration> {
+        let mut state = self.lock();
+        let Some(rest) = &mut state.rest else { return Ok(Leave::Ordinary) };
+        let now = Instant::now();
+        if now < rest.until {
+            return Err(rest.until - now);
+        }
+        rest.until = now + rest.length;
+        Ok(Leave::Trial)
+    }
+
+    /// The host answered like one that works. What was under way when a rest began does not end it: the host may have
+    /// asked for it.
+    pub(super) fn works(&self, leave: Leave) {
+        let mut state = self.lock();
+        state.failures = 0;
+        if leave == Leave::Trial {
+            state.rest = None;
+        }
+    }
+
+    /// The host failed, and may have said for how long it wants to be left alone.
+    pub(super) fn fails(&self, leave: Leave, asked: Option<Duration>) {
+        if self.options.failures == 0 {
+            return;
+        }
+        let mut state = self.lock();
+        state.failures = state.failures.saturating_add(1);
+        let length = match &state.rest {
+            Some(rest) if leave == Leave::Trial => Some(2 * rest.length),
+            // Of those that were under way when it began.
+            Some(_) => None,
+            None => (state.failures >= self.options.failures).then_some(self.options.rest),
+        };
+        let length = length.max(asked.filter(|asked| !asked.is_zero()));
+        if let Some(length) = length {
+            let length = length.min(self.options.longest);
+            let until = (Instant::now() + length).max(state.rest.as_ref().map_or_else(Instant::now, |rest| rest.until));
+            state.rest = Some(Rest { until, length });
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing panics while it holds this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn breaker() -> Breaker {
+        Breaker::new(BreakerOptions { failures: 3, rest: 10 * SECOND, longest: 60 * SECOND })
+    }
+
+    fn fail(breaker: &Breaker, times: usize) {
+        (0..times).for_each(|_| breaker.fails(Leave::Ordinary, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_rests_after_failures_in_a_row_and_one_request_tries_it_then() {
+        let breaker = breaker();
+        fail(&breaker, 2);
+        assert_eq!(breaker.ask(), Ok(Leave::Ordinary));
+        fail(&breaker, 1);
+        assert_eq!(breaker.ask(), Err(10 * SECOND));
+        advance(10 * SECOND).await;
+        assert_eq!(breaker.ask(), Ok(Leave::Trial));
+        assert_eq!(breaker.ask(), Err(10 * SECOND), "one at a time");
+        breaker.works(Leave::Ordinary);
+        assert_eq!(breaker.ask(), Err(10 * SECOND), "that one was under way before");
+        breaker.works(Leave::Trial);
+        assert_eq!(breaker.ask(), Ok(Leave::Ordinary));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_works_in_between_begins_the_count_anew() {
+        let breaker = breaker();
+        fail(&breaker, 2);
+        breaker.works(Leave::Ordinary);
+        fail(&breaker, 2);
+        assert_eq!(breaker.ask(), Ok(Leave::Ordinary));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_rest_is_twice_as_long_up_to_the_longest() {
+        let breaker = breaker();
+        fail(&breaker, 3);
+        for expected in [10, 20, 40, 60, 60] {
+            let rest = breaker.ask().unwrap_err();
+            assert_eq!(rest, expected * SECOND);
+            advance(rest).await;
+            assert_eq!(breaker.ask(), Ok(Leave::Trial));
+            breaker.fails(Leave::Trial, None);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_were_under_way_when_the_rest_began_do_not_lengthen_it() {
+        let breaker = breaker();
+        fail(&breaker, 3);
+        advance(SECOND).await;
+        fail(&breaker, 20);
+        assert_eq!(breaker.ask(), Err(9 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_asks_for_a_rest_has_it_at_once_within_the_longest() {
+        let breaker = breaker();
+        breaker.fails(Leave::Ordinary, Some(5 * SECOND));
+        assert_eq!(breaker.ask(), Err(5 * SECOND));
+        breaker.fails(Leave::Ordinary, Some(86_400 * SECOND));
+        assert_eq!(breaker.ask(), Err(60 * SECOND));
+        breaker.fails(Leave::Ordinary, Some(SECOND));
+        assert_eq!(breaker.ask(), Err(60 * SECOND), "a shorter wish ends no longer rest");
+    }
+
+    #[test]
+    fn without_a_number_of_failures_no_host_rests() {
+        let breaker = Breaker::new(BreakerOptions { failures: 0, rest: SECOND, longest: SECOND });
+        fail(&breaker, 100);
+        breaker.fails(Leave::Ordinary, Some(SECOND));
+        assert_eq!(breaker.ask(), Ok(Leave::Ordinary));
+    }
+}
