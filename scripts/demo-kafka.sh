@@ -32,6 +32,8 @@ FACEMILL=$facemill scripts/stack.sh up >"$out/stack-up.log" 2>&1 || { tail -n 20
 # shellcheck disable=SC1091
 . "$STACK_DIR/env"
 export FACEMILL__KAFKA__BROKERS=$KAFKA_BROKERS FACEMILL__CQL__CONTACT_POINTS="[\"$CQL_CONTACT_POINT\"]"
+# Only this machine is fetched from: nobody needs to know whom to ask.
+export FACEMILL__FETCH__ALLOW_NETWORKS='["127.0.0.0/8"]'
 export FACEMILL__KAFKA__DEFAULT_JOB=demo FACEMILL__HTTP__LISTEN='' FACEMILL__RETRY__LATER='[]'
 # shellcheck source=scripts/demo-server.sh
 . scripts/demo-server.sh "$out/urls.txt"

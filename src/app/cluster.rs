@@ -26,7 +26,7 @@ use crate::{
         ports::{Publish, ResultStore},
     },
     stages::Stage,
-    telemetry::{Exporter, Health, KafkaMetrics, Metrics, Observed, serve},
+    telemetry::{DnsMetrics, Exporter, Health, KafkaMetrics, Metrics, Observed, serve},
 };
 
 /// What a rebalance waits longer than the runner's own deadline, which then decides.
@@ -64,10 +64,10 @@ impl Cluster<'_> {
         self.check_sizes().await?;
         let mut running = Running::new(&self)?;
         running.start(self.stages.clone(), &stop)?;
-        let Running { mut runners, memberships, stages, clients, gate, .. } = running;
+        let Running { mut runners, memberships, stages, clients, gate, dns, .. } = running;
 
         let listen = self.settings.http.listen.parse::<SocketAddr>().ok();
-        let exporter = Exporter::new(&stages, &clients, Arc::clone(&self.health))?;
+        let exporter = Exporter::new(&stages, &clients, dns, Arc::clone(&self.health))?;
         let served = CancellationToken::new();
         let server = match listen {
             None => None,
@@ -161,6 +161,8 @@ struct Running<'a> {
     memberships: Vec<Membership>,
     stages: Vec<Observed<Metrics>>,
     clients: Vec<Observed<KafkaMetrics>>,
+    /// Of fetch, if it is one of the stages.
+    dns: Arc<DnsMetrics>,
     /// Those that are published to, by name: each is looked at once.
     topics: BTreeMap<String, Arc<dyn Publish>>,
 }
@@ -185,6 +187,7 @@ impl<'a> Running<'a> {
             gate: watch::Sender::new(true),
             runners: Vec::new(),
             memberships: Vec::new(),
+            dns: Arc::default(),
             topics: BTreeMap::new(),
             stages: Vec::new(),
             clients: vec![Observed { stage: "producer", topic: String::new(), counts: metrics }],
@@ -223,7 +226,7 @@ impl<'a> Running<'a> {
             StageName::Fetch => {
                 let queue =
                     Some(settings.fetch.host_queue).filter(|most| *most > 0 && !settings.retry.later.is_empty());
-                let fetch = Arc::new(build_fetch(settings, queue)?.until(stop.clone()));
+                let fetch = Arc::new(build_fetch(settings, queue, Arc::clone(&self.dns))?.until(stop.clone()));
                 for (topic, delay) in topics.later() {
                     self.read(Arc::clone(&fetch), topic, next.clone(), Semaphore::MAX_PERMITS, delay)?;
                 }

@@ -61,7 +61,7 @@ impl Stages {
         let frame_format = frame_format(settings, FrameFormat::Rgb8);
         let (detect, model) = build_detect(settings)?;
         Ok(Stages {
-            fetch: build_fetch(settings, None)?,
+            fetch: build_fetch(settings, None, Arc::default())?,
             preprocess: build_preprocess(settings, frame_format)?,
             detect,
             pipeline: pipeline(settings, &model, frame_format),

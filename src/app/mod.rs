@@ -5,7 +5,7 @@ mod cluster;
 mod local;
 mod names;
 
-use std::{num::NonZero, path::PathBuf};
+use std::{num::NonZero, path::PathBuf, sync::Arc};
 
 pub use cluster::Cluster;
 pub use local::{Local, Stages};
@@ -26,7 +26,7 @@ use crate::{
         fetch::{BreakerOptions, Fetch, FetchOptions, HostLimits, HostPattern, Rate},
         preprocess::{Decode, Preprocess, PreprocessError, PreprocessOptions},
     },
-    telemetry::{ExporterError, ListenError},
+    telemetry::{DnsMetrics, ExporterError, ListenError},
 };
 
 /// The subcommand as which a decoder's process runs.
@@ -82,9 +82,13 @@ pub enum AppError {
 }
 
 /// `max_waiting` bounds the URLs that wait for one host, where there is another place for them.
-fn build_fetch(settings: &Settings, max_waiting: Option<usize>) -> Result<Fetch<HttpAdapter>, AppError> {
+fn build_fetch(
+    settings: &Settings,
+    max_waiting: Option<usize>,
+    dns: Arc<DnsMetrics>,
+) -> Result<Fetch<HttpAdapter>, AppError> {
     let options = FetchOptions { max_waiting, ..fetch_options(settings) };
-    Ok(Fetch::new(HttpAdapter::new(&options)?, options))
+    Ok(Fetch::new(HttpAdapter::new(&options, dns)?, options))
 }
 
 fn build_preprocess(settings: &Settings, frame_format: FrameFormat) -> Result<Preprocess, AppError> {
@@ -179,6 +183,8 @@ fn fetch_options(settings: &Settings) -> FetchOptions {
     });
     FetchOptions {
         user_agent: fetch.user_agent.clone(),
+        dns_servers: fetch.name_servers().unwrap_or_default(),
+        dns_lookups: fetch.dns_lookups,
         dns_timeout: fetch.dns_timeout,
         connect_timeout: fetch.connect_timeout,
         tls_timeout: fetch.tls_timeout,

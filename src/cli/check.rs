@@ -10,7 +10,13 @@ use clap::{Args, ValueEnum};
 use tokio::runtime::{Builder, Runtime};
 
 use self::finding::{Finding, State};
-use super::{CliError, ConfigArgs, cql::scylla_options, kafka::KafkaArgs, manual::print, run::StageArg};
+use super::{
+    CliError, ConfigArgs,
+    cql::scylla_options,
+    kafka::KafkaArgs,
+    manual::print,
+    run::{ANONYMOUS, StageArg},
+};
 use crate::{
     adapters::{
         kafka::{KafkaError, KafkaOptions, KafkaProducer, Probe},
@@ -94,6 +100,9 @@ fn findings(args: &CheckArgs) -> Result<Vec<Finding>, CliError> {
         Err(error @ CliError::SecretFile { .. }) => vec![Finding::failed("configuration", error)],
         Err(error) => return Err(error),
     };
+    if stages.contains(&StageName::Fetch) && !settings.fetch.is_polite() {
+        findings.push(Finding::failed("user agent", ANONYMOUS));
+    }
     findings.push(runtime.block_on(database(&settings)));
     if stages.contains(&StageName::Detect) {
         findings.push(match app::check_detector(&settings) {

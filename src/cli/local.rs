@@ -115,6 +115,9 @@ pub(super) fn run(args: LocalArgs) -> Result<ExitCode, CliError> {
     let progress = Progress::new(Arc::clone(&metrics), Arc::clone(&total));
     log_beside(&progress, &settings)?;
 
+    if !settings.fetch.is_polite() {
+        tracing::warn!("fetch.user_agent names nobody whom the owner of a server could ask: put an address into it");
+    }
     let lists = inputs.iter().map(Input::open).collect::<Result<Vec<Lines>, _>>();
     // A file that is not there is wrong use; one that breaks off later is not.
     let lists = lists.map_err(|error| CliError::Usage(error.to_string()))?;

@@ -38,6 +38,10 @@ pub(super) struct RunArgs {
     config: ConfigArgs,
 }
 
+/// Why fetch does not start without it.
+pub(super) const ANONYMOUS: &str = "fetch.user_agent names nobody whom the owner of a server could ask; put an e-mail \
+     address or a page into it, such as \"facemill/0.1 (+https://example.org/bot; ops@example.org)\"";
+
 /// The values of `--stage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum StageArg {
@@ -65,6 +69,9 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let stages: Vec<StageName> = args.stage.iter().map(|stage| StageName::from(*stage)).collect();
     if args.fuse && !are_neighbours(&stages) {
         return Err(CliError::Usage("--fuse needs two or three stages that follow each other".into()));
+    }
+    if stages.contains(&StageName::Fetch) && !settings.fetch.is_polite() {
+        return Err(CliError::Usage(ANONYMOUS.to_owned()));
     }
     let kafka = args.kafka.options(&settings.kafka)?;
     log_to_stdout(&settings)?;

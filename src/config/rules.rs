@@ -30,6 +30,12 @@ impl Loaded {
             &self.settings;
         let rules: &[(&str, bool, &str)] = &[
             ("fetch.concurrency", COUNT.contains(&fetch.concurrency), COUNT_RULE),
+            ("fetch.dns_lookups", COUNT.contains(&fetch.dns_lookups), COUNT_RULE),
+            (
+                "fetch.dns_servers",
+                fetch.name_servers().is_some(),
+                "must be addresses such as \"192.0.2.53\" or \"192.0.2.53:5353\"",
+            ),
             ("fetch.host_concurrency", COUNT.contains(&fetch.host_concurrency), COUNT_RULE),
             (
                 "fetch.host_overrides",

@@ -1,7 +1,7 @@
 //! The shape of the settings. What each key means stands in `config/default.toml`.
 #![expect(missing_docs, reason = "config/default.toml documents every key")]
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -15,6 +15,8 @@ pub struct FetchSettings {
     pub concurrency: usize,
     pub body_budget_bytes: usize,
     pub max_body_bytes: usize,
+    pub dns_servers: Vec<String>,
+    pub dns_lookups: usize,
     #[serde(with = "humantime_serde")]
     pub dns_timeout: Duration,
     #[serde(with = "humantime_serde")]
@@ -44,6 +46,23 @@ pub struct FetchSettings {
     pub address_concurrency: usize,
     pub address_rate: f64,
     pub host_overrides: HashMap<String, HostOverride>,
+}
+
+impl FetchSettings {
+    /// The addresses of [`FetchSettings::dns_servers`]; `None` if one of them is none.
+    pub fn name_servers(&self) -> Option<Vec<SocketAddr>> {
+        const DNS_PORT: u16 = 53;
+        let address = |text: &String| text.parse().ok().or_else(|| Some(SocketAddr::new(text.parse().ok()?, DNS_PORT)));
+        self.dns_servers.iter().map(address).collect()
+    }
+
+    /// Whether it is a rehearsal on this machine, or the owner of a server can find out from the User-Agent whom to ask:
+    /// an e-mail address, or a page.
+    pub fn is_polite(&self) -> bool {
+        let rehearses = !self.allow_networks.is_empty()
+            && self.allow_networks.iter().all(|network| network.network().is_loopback());
+        rehearses || self.user_agent.contains('@') || self.user_agent.contains("://")
+    }
 }
 
 /// `[fetch.host_overrides."…"]`

@@ -6,7 +6,7 @@ use prometheus::{Registry, TextEncoder};
 
 use super::{
     health::Health,
-    metrics::{Counter, KafkaMetrics, Metrics},
+    metrics::{Counter, DnsMetrics, KafkaMetrics, Metrics},
 };
 
 /// Why metrics cannot be exported.
@@ -75,6 +75,7 @@ impl Exporter {
     pub fn new(
         stages: &[Observed<Metrics>],
         kafka: &[Observed<KafkaMetrics>],
+        dns: Arc<DnsMetrics>,
         health: Arc<Health>,
     ) -> Result<Self, ExporterError> {
         let registry = Registry::new();
@@ -84,6 +85,24 @@ impl Exporter {
         let meter = provider.meter("facemill");
         observe(&meter, STAGE_COUNTS, stages);
         observe(&meter, KAFKA_COUNTS, kafka);
+        meter
+            .u64_observable_counter("facemill.dns.lookups")
+            .with_unit("{lookup}")
+            .with_description(
+                "Host names that were needed, by what became of it; those that were known were not looked up",
+            )
+            .with_callback(move |observer| {
+                let results = [
+                    ("found", &dns.found),
+                    ("not_found", &dns.not_found),
+                    ("failed", &dns.failed),
+                    ("known", &dns.known),
+                ];
+                for (result, count) in results {
+                    observer.observe(count.get(), &[KeyValue::new("result", result)]);
+                }
+            })
+            .build();
         meter
             .u64_observable_gauge("facemill.waiting")
             .with_description("1 for each thing that the process cannot do and waits for, as /readyz names it")
@@ -162,11 +181,16 @@ mod tests {
         let stages = [Observed { stage: "fetch", topic: topic.clone(), counts: Arc::clone(&metrics) }];
         let clients = [Observed { stage: "fetch", topic: topic.clone(), counts: Arc::clone(&kafka) }];
         let health = Arc::<Health>::default();
-        let exporter = Exporter::new(&stages, &clients, Arc::clone(&health)).unwrap();
+        let dns = Arc::<DnsMetrics>::default();
+        let exporter = Exporter::new(&stages, &clients, Arc::clone(&dns), Arc::clone(&health)).unwrap();
         health.waits("write the result", "no node answers");
         metrics.detected.add(3);
+        dns.failed.add(5);
         kafka.set_lag(&topic, 7, 42);
         let text = exporter.text().unwrap();
+        let looked_up =
+            |line: &str| line.starts_with("facemill_dns_lookups_total{") && line.contains("result=\"failed\"");
+        assert!(text.lines().any(|line| looked_up(line) && line.ends_with(" 5")), "{text}");
         let has = |start: &str, end: &str| {
             text.lines().any(|line| {
                 line.starts_with(start)

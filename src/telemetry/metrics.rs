@@ -56,6 +56,19 @@ impl Metrics {
     }
 }
 
+/// What became of the look-ups of host names.
+#[derive(Debug, Default)]
+pub struct DnsMetrics {
+    /// Names with addresses.
+    pub found: Counter,
+    /// Names that do not exist, or have no address.
+    pub not_found: Counter,
+    /// Look-ups without an answer, or with an error.
+    pub failed: Counter,
+    /// Answers that were known, or that somebody else was waiting for already: no look-up.
+    pub known: Counter,
+}
+
 /// What the Kafka clients of one process count.
 #[derive(Debug, Default)]
 pub struct KafkaMetrics {

@@ -11,7 +11,7 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 pub use exporter::{Exporter, ExporterError, Observed};
 pub use health::Health;
-pub use metrics::{KafkaMetrics, Metrics};
+pub use metrics::{DnsMetrics, KafkaMetrics, Metrics};
 pub use server::{ListenError, serve};
 
 /// A log level or filter that does not parse.

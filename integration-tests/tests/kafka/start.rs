@@ -22,6 +22,11 @@ fn what_is_missing_is_named_with_what_to_do_at_the_start_and_by_check() {
     let cluster = Cluster::new("start");
     let is_named = |words, parts| is_named(&cluster, words, parts);
     cluster.facemill("check").success();
+    let anonymous = "--set fetch.allow_networks=[]";
+    let parts = ["fetch.user_agent", "such as", "ops@example.org"];
+    cluster.facemill(&format!("{SOON} {anonymous}")).with_code(2).says(&parts);
+    cluster.facemill(&format!("check {anonymous}")).with_code(1).shows(&["FAILED", "fetch.user_agent"]);
+    cluster.facemill(&format!("check {anonymous} --set fetch.user_agent=a@example.org")).success();
     is_named("--set kafka.brokers=127.0.0.1:1", &["broker of '127.0.0.1:1' answer", "check kafka.brokers"]);
     is_named(
         "--set kafka.topic_prefix=nobodys.",

@@ -127,6 +127,7 @@ fn addresses_outside_the_public_internet_are_refused_unless_opened() {
     place.write("urls.txt", urls.map(|(url, _)| url).join("\n"));
     let ended =
         finish(place.facemill("local urls.txt")).success().counts("9 of 9 URLs: 0 detected (0 faces), 9 failed");
+    let ended = ended.says(&["fetch.user_agent names nobody"]);
     assert!(ended.took.as_secs() < 20, "{:?}", ended.took);
     let rows = place.rows("");
     assert_eq!(rows.len(), 9);

@@ -37,7 +37,7 @@ impl Secure {
         let keyspace = format!("{name}_{unique}");
         let words = format!(
             "--config {} --set kafka.topic_prefix={prefix} --set kafka.group_prefix={prefix} \
-             --set cql.keyspace={keyspace}",
+             --set cql.keyspace={keyspace} --set fetch.user_agent=test@example.org",
             stack().join("facemill.toml").display()
         );
         Secure { place: Place::new(), prefix, keyspace, words }

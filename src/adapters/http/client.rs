@@ -1,4 +1,4 @@
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     domain::CanonicalUrl,
     stages::fetch::{AddressPolicy, FetchOptions, HttpBody, HttpClient, HttpError, HttpResponse, WEB_PORTS},
+    telemetry::DnsMetrics,
 };
 
 /// How long a connection without a request is kept. Short: a list of many hosts would else pile up sockets,
@@ -62,8 +63,8 @@ impl HttpAdapter {
     ///
     /// # Errors
     /// When the User-Agent cannot be sent, or the system has no certificates to check a server's by.
-    pub fn new(options: &FetchOptions) -> Result<Self, HttpBuildError> {
-        let dns = Dns::from_system(options.dns_timeout).map_err(|error| HttpBuildError::Dns(error.to_string()))?;
+    pub fn new(options: &FetchOptions, metrics: Arc<DnsMetrics>) -> Result<Self, HttpBuildError> {
+        let dns = Dns::new(options, metrics).map_err(|error| HttpBuildError::Dns(error.to_string()))?;
         Self::with_dns(options, &dns)
     }
 

@@ -1,14 +1,19 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use hickory_resolver::{
     Hosts, TokioResolver,
-    config::{LookupIpStrategy, ResolveHosts, ResolverConfig, ResolverOpts},
+    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
     lookup::Lookup,
+    lookup_ip::LookupIp,
     net::{NetError, runtime::TokioRuntimeProvider},
     proto::{
         op::Query,
@@ -16,9 +21,14 @@ use hickory_resolver::{
     },
     system_conf,
 };
+use moka::{Expiry, future::Cache};
 use reqwest::dns::{Addrs, Resolve, Resolving};
+use tokio::sync::Semaphore;
 
-use crate::stages::fetch::{AddressPolicy, HttpError};
+use crate::{
+    stages::fetch::{AddressPolicy, FetchOptions, HttpError},
+    telemetry::DnsMetrics,
+};
 
 /// Bounds of how long an answer is kept, whatever its own time to live.
 const MIN_TTL: Duration = Duration::from_secs(5);
@@ -30,45 +40,94 @@ const NEGATIVE_TTL: Duration = Duration::from_secs(10);
 /// Answers that are kept.
 const CACHE_SIZE: u64 = 65_536;
 
-/// Names to addresses: the hosts file first, then the system's name servers, with a cache.
+/// Names to addresses: the hosts file first, then name servers, with a cache. Who asks for a name that is being looked up
+/// waits for the same answer.
 #[derive(Clone)]
 pub(super) struct Dns {
-    resolver: TokioResolver,
+    /// One for each name server: of several in one, the first that has trouble would answer for all.
+    resolvers: Arc<[TokioResolver]>,
+    /// Which one is asked first.
+    turn: Arc<AtomicUsize>,
     hosts: Arc<Hosts>,
     timeout: Duration,
+    answers: Cache<Name, Answer>,
+    /// Look-ups at once.
+    lookups: Arc<Semaphore>,
+    metrics: Arc<DnsMetrics>,
+}
+
+/// What is known of a name, and for how long.
+#[derive(Clone)]
+struct Answer {
+    addresses: Result<Arc<[IpAddr]>, HttpError>,
+    keep: Duration,
+}
+
+struct Keep;
+
+impl Expiry<Name, Answer> for Keep {
+    fn expire_after_create(&self, _: &Name, answer: &Answer, _: std::time::Instant) -> Option<Duration> {
+        Some(answer.keep)
+    }
 }
 
 impl Dns {
-    /// From the system's configuration. Without one every name outside the hosts file fails, and nothing else.
-    pub(super) fn from_system(timeout: Duration) -> Result<Self, NetError> {
-        let config = system_conf::read_system_conf().map(|(config, _)| config).unwrap_or_else(|error| {
-            tracing::warn!(%error, "no name server: /etc/resolv.conf cannot be used, so host names will not resolve");
-            ResolverConfig::from_parts(None, Vec::new(), Vec::new())
-        });
+    /// By the name servers of the options, or of the system. Without any, every name outside the hosts file fails, and
+    /// nothing else.
+    pub(super) fn new(options: &FetchOptions, metrics: Arc<DnsMetrics>) -> Result<Self, NetError> {
+        let config = if options.dns_servers.is_empty() {
+            system_conf::read_system_conf().map(|(config, _)| config).unwrap_or_else(|error| {
+                tracing::warn!(%error, "no name server: /etc/resolv.conf cannot be used, so host names will not resolve");
+                ResolverConfig::from_parts(None, Vec::new(), Vec::new())
+            })
+        } else {
+            ResolverConfig::from_parts(None, Vec::new(), options.dns_servers.iter().copied().map(name_server).collect())
+        };
         let hosts = Hosts::from_system().unwrap_or_else(|error: io::Error| {
             tracing::warn!(%error, "the system's hosts file cannot be read");
             Hosts::default()
         });
-        Self::new(config, hosts, timeout)
+        Self::by(config, hosts, options, metrics)
     }
 
-    fn new(config: ResolverConfig, hosts: Hosts, timeout: Duration) -> Result<Self, NetError> {
+    fn by(
+        config: ResolverConfig,
+        hosts: Hosts,
+        options: &FetchOptions,
+        metrics: Arc<DnsMetrics>,
+    ) -> Result<Self, NetError> {
+        let timeout = options.dns_timeout;
+        let lookups = options.dns_lookups.max(1);
         let mut options = ResolverOpts::default();
         // Asked twice, and still some time left to answer with what one of the two address families gave.
         options.timeout = timeout.mul_f32(0.45);
         options.attempts = 1;
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        options.cache_size = CACHE_SIZE;
+        // Answers are kept here, and once.
+        options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
-        options.positive_min_ttl = Some(MIN_TTL);
-        options.positive_max_ttl = Some(MAX_TTL);
-        options.negative_min_ttl = Some(NEGATIVE_TTL);
-        options.negative_max_ttl = Some(NEGATIVE_TTL);
-        options.max_active_requests = 1024;
-        let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .with_options(options)
-            .build()?;
-        Ok(Dns { resolver, hosts: Arc::new(hosts), timeout })
+        // Two families.
+        options.max_active_requests = 2 * lookups;
+        let resolver = |servers: &[NameServerConfig]| {
+            let config = ResolverConfig::from_parts(None, Vec::new(), servers.to_vec());
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+                .with_options(options.clone())
+                .build()
+        };
+        let servers = config.name_servers();
+        // One without a server knows "localhost" still.
+        let one_each = servers.chunks(1).chain(servers.is_empty().then_some(servers));
+        let resolvers = one_each.map(resolver).collect::<Result<_, _>>()?;
+        let answers = Cache::builder().max_capacity(CACHE_SIZE).expire_after(Keep).build();
+        Ok(Dns {
+            resolvers,
+            turn: Arc::default(),
+            hosts: Arc::new(hosts),
+            timeout,
+            answers,
+            lookups: Arc::new(Semaphore::new(lookups)),
+            metrics,
+        })
     }
 
     /// Every address of this name, at least one.
@@ -81,13 +140,61 @@ impl Dns {
         if !known.is_empty() {
             return Ok(known);
         }
-        let found = tokio::time::timeout(self.timeout, self.resolver.lookup_ip(name)).await;
+        let answer = self.answers.entry_by_ref(&name).or_insert_with(self.ask(&name)).await;
+        if !answer.is_fresh() {
+            self.metrics.known.add(1);
+        }
+        answer.into_value().addresses.map(|addresses| addresses.to_vec())
+    }
+
+    /// Asks the name servers.
+    async fn ask(&self, name: &Name) -> Answer {
+        // Never closed, so there is always a permit in the end.
+        let _permit = self.lookups.acquire().await;
+        let found = tokio::time::timeout(self.timeout, self.first_answer(name)).await;
+        let refused = |error, keep| Answer { addresses: Err(error), keep };
+        let failed = |error: String| {
+            self.metrics.failed.add(1);
+            // Who waited for it has this answer too; the next one asks again.
+            refused(HttpError::DnsFailed(error), Duration::ZERO)
+        };
+        let not_found = || {
+            self.metrics.not_found.add(1);
+            refused(HttpError::DnsNotFound, NEGATIVE_TTL)
+        };
         match found {
-            Ok(Ok(found)) if found.iter().next().is_none() => Err(HttpError::DnsNotFound),
-            Ok(Ok(found)) => Ok(found.iter().collect()),
-            Ok(Err(error)) if error.is_no_records_found() => Err(HttpError::DnsNotFound),
-            Ok(Err(error)) => Err(HttpError::DnsFailed(error.to_string())),
-            Err(_) => Err(HttpError::DnsFailed("no answer within the time allowed".to_owned())),
+            Ok(Ok(found)) => {
+                let addresses: Arc<[IpAddr]> = found.iter().collect();
+                if addresses.is_empty() {
+                    return not_found();
+                }
+                self.metrics.found.add(1);
+                let left = found.valid_until().saturating_duration_since(std::time::Instant::now());
+                Answer { addresses: Ok(addresses), keep: left.clamp(MIN_TTL, MAX_TTL) }
+            }
+            Ok(Err(error)) if error.is_no_records_found() => not_found(),
+            Ok(Err(error)) => failed(error.to_string()),
+            Err(_) => failed("no answer within the time allowed".to_owned()),
+        }
+    }
+
+    /// The first answer of any name server. The next one is asked as well when one has trouble, or takes long.
+    async fn first_answer(&self, name: &Name) -> Result<LookupIp, NetError> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.resolvers.len().max(1);
+        let (before, after) = self.resolvers.split_at_checked(first).unwrap_or_default();
+        let mut next = after.iter().chain(before);
+        let mut asked = FuturesUnordered::new();
+        let mut error = NetError::NoConnections;
+        loop {
+            let is_new = next.next().map(|resolver| asked.push(resolver.lookup_ip(name.clone()))).is_some();
+            let patience = if is_new { self.timeout / 4 } else { self.timeout };
+            match tokio::time::timeout(patience, asked.next()).await {
+                Ok(Some(Err(trouble))) if !trouble.is_no_records_found() => error = trouble,
+                Ok(Some(answer)) => return answer,
+                // All have had trouble.
+                Ok(None) => return Err(error),
+                Err(_) => {}
+            }
         }
     }
 
@@ -100,6 +207,13 @@ impl Dns {
             })
             .collect()
     }
+}
+
+/// A name server that is asked by UDP, and by TCP where its answer does not fit.
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let mut server = NameServerConfig::udp_and_tcp(address.ip());
+    server.connections.iter_mut().for_each(|connection: &mut ConnectionConfig| connection.port = address.port());
+    server
 }
 
 impl std::fmt::Debug for Dns {

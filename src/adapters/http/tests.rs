@@ -56,7 +56,7 @@ fn hasty() -> FetchOptions {
 }
 
 fn fetch(options: FetchOptions) -> Fetch<HttpAdapter> {
-    Fetch::new(HttpAdapter::new(&options).unwrap(), options)
+    Fetch::new(HttpAdapter::new(&options, Arc::default()).unwrap(), options)
 }
 
 fn message(url: &str) -> Message {
@@ -573,7 +573,7 @@ async fn a_dropped_fetch_gives_its_turn_back() {
 #[tokio::test]
 async fn a_name_that_no_header_can_carry_is_a_clear_error() {
     let options = FetchOptions { user_agent: "face\nmill".to_owned(), ..options() };
-    let error = HttpAdapter::new(&options).unwrap_err();
+    let error = HttpAdapter::new(&options, Arc::default()).unwrap_err();
     assert!(matches!(&error, HttpBuildError::UserAgent(_)));
     assert!(error.to_string().contains("fetch.user_agent"), "{error}");
 }

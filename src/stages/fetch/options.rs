@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
 
@@ -11,6 +11,10 @@ pub struct FetchOptions {
     pub user_agent: String,
     /// Longest name resolution.
     pub dns_timeout: Duration,
+    /// The name servers to ask; none for those of the system.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Most names looked up at once.
+    pub dns_lookups: usize,
     /// Longest TCP handshake. Name resolution, TCP and TLS share the sum of their three limits.
     pub connect_timeout: Duration,
     /// Longest TLS handshake.
@@ -59,6 +63,8 @@ impl Default for FetchOptions {
         FetchOptions {
             user_agent: "facemill/0.1".to_owned(),
             dns_timeout: Duration::from_secs(2),
+            dns_servers: Vec::new(),
+            dns_lookups: 256,
             connect_timeout: Duration::from_secs(3),
             tls_timeout: Duration::from_secs(3),
             first_byte_timeout: Duration::from_secs(5),
