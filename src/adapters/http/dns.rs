@@ -140,7 +140,12 @@ impl Dns {
         if !known.is_empty() {
             return Ok(known);
         }
-        let answer = self.answers.entry_by_ref(&name).or_insert_with(self.ask(&name)).await;
+        if let Some(answer) = self.answers.get(&name).await {
+            self.metrics.known.add(1);
+            return answer.addresses.map(|addresses| addresses.to_vec());
+        }
+        // On the heap only while it lasts: every URL that waits for its turn has room for what stands here.
+        let answer = Box::pin(async { self.answers.entry_by_ref(&name).or_insert_with(self.ask(&name)).await }).await;
         if !answer.is_fresh() {
             self.metrics.known.add(1);
         }
