@@ -173,6 +173,7 @@ fn message(picture: bool, all: bool) -> Message {
     });
     if all {
         facts.traceparent = Some("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01".to_owned());
+        facts.redo = Some(Reason::NotAnImage);
         facts.outranks = Some(1_000_002);
         facts.timings.set(StageName::Fetch, Duration::from_micros(9));
         if picture {
@@ -251,6 +252,7 @@ fn headers_that_a_submitter_may_send_are_read() {
     let (described, required) = described(&document, &document["components"]["schemas"]["submissionHeaders"]);
     let mut record = Message::submission("https://a.example/", "june", Timestamp::from_micros(7));
     record.headers.push("traceparent", "00-1-2-3");
+    let record = record.again(Reason::DnsFailed);
     assert_eq!((described, required), (names(&record), BTreeSet::new()));
     let facts = Message::from_submission(&record, "other", Timestamp::from_micros(9)).unwrap().facts;
     assert_eq!(

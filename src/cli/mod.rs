@@ -11,6 +11,7 @@ mod local;
 mod manual;
 mod output;
 mod progress;
+mod retry;
 mod run;
 mod schema;
 mod signals;
@@ -53,6 +54,7 @@ Examples:
   facemill export --status detected > faces.jsonl   what was found
   sqlite3 facemill.db 'SELECT * FROM faces'         the same, by SQL
   facemill check                                    is everything there for Kafka and ScyllaDB?
+  facemill retry --job june --reason dns_failed     what failed on Kafka, once more (counts first)
   facemill run --stage fetch                        a member of the consumer group that fetches
 
 Exit codes:
@@ -66,6 +68,7 @@ enum Command {
     Local(local::LocalArgs),
     Run(run::RunArgs),
     Check(check::CheckArgs),
+    Retry(retry::RetryArgs),
     Export(export::ExportArgs),
     Summary(summary::SummaryArgs),
     Schema(schema::SchemaCommand),
@@ -151,6 +154,7 @@ pub fn main() -> ExitCode {
         Command::Local(args) => local::run(args),
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Retry(args) => retry::run(&args),
         Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Summary(args) => summary::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
         Command::Schema(args) => schema::run(&args),

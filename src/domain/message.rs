@@ -39,6 +39,8 @@ pub struct Facts {
     pub waits: u32,
     /// Timestamp of the stored row of another epoch or pipeline that this work is to replace, if there is one.
     pub outranks: Option<i64>,
+    /// Why a stored failure is to be worked on again, although trying again did not help before: somebody asked for it.
+    pub redo: Option<Reason>,
     /// Set by fetch.
     pub fetched: Option<Fetched>,
     /// Set by preprocess.
@@ -132,6 +134,7 @@ impl Facts {
             attempts: 1,
             waits: 0,
             outranks: None,
+            redo: None,
             fetched: None,
             picture: None,
             timings: Timings::default(),
@@ -161,11 +164,20 @@ impl Facts {
         if let Some(traceparent) = &self.traceparent {
             headers.push(header::TRACEPARENT, traceparent.clone());
         }
+        if let Some(redo) = self.redo {
+            headers.push(header::REDO, redo.as_str());
+        }
         Record { key: Some(self.image_id), headers, value: Bytes::from(self.url.clone()) }
     }
 }
 
 impl Record {
+    /// This submission, of a URL whose stored failure with this reason is to be worked on again.
+    pub fn again(mut self, reason: Reason) -> Self {
+        self.headers.push(header::REDO, reason.as_str());
+        self
+    }
+
     /// The time before which this record is not to be looked at, if it names one.
     pub fn not_before(&self) -> Option<Timestamp> {
         Reader(&self.headers).timestamp(header::NOT_BEFORE).ok().flatten()
@@ -190,6 +202,7 @@ mod header {
     pub(super) const OUTRANKS: &str = "outranks";
     pub(super) const NOT_BEFORE: &str = "not-before";
     pub(super) const REASON: &str = "reason";
+    pub(super) const REDO: &str = "redo";
     pub(super) const FETCHED_AT: &str = "fetched-at";
     pub(super) const HTTP_STATUS: &str = "http-status";
     pub(super) const CONTENT_TYPE: &str = "content-type";
@@ -232,6 +245,7 @@ impl Message {
         facts.traceparent = headers.text(header::TRACEPARENT)?;
         facts.attempts = headers.parse(header::ATTEMPTS, "a count")?.unwrap_or(1);
         facts.waits = headers.parse(header::WAITS, "a count")?.unwrap_or(0);
+        facts.redo = headers.parse(header::REDO, "a reason of docs/outcomes.md")?;
         Ok(Message { facts, body: Bytes::new() })
     }
 
@@ -285,6 +299,7 @@ impl Message {
             attempts,
             waits: _,
             outranks,
+            redo: _,
             fetched,
             picture,
             timings,

@@ -174,7 +174,7 @@ impl<S: Stage> Work<S> {
         let id = facts.image_id;
         let stored = self.until_available("read the stored result", || self.store.settled(&id)).await?;
         let Some(row) = stored else { return Ok(false) };
-        let is_tried_again = row.reason.is_some_and(|reason| self.redo.contains(&reason));
+        let is_tried_again = row.reason.is_some_and(|reason| self.redo.contains(&reason) || facts.redo == Some(reason));
         let outranks = match row.epoch.cmp(&self.pipeline.epoch) {
             Ordering::Greater => None,
             // Of the same base, so that the rank decides between this attempt and others that are under way.

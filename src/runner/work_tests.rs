@@ -127,6 +127,12 @@ fn delivery(value: &[u8]) -> Delivery {
 
 const URL: &[u8] = b"http://a.example/1";
 
+/// A row of this epoch.
+fn settled(fingerprint: &str, reason: Option<Reason>) -> Option<Settled> {
+    let fingerprint = fingerprint.to_owned();
+    Some(Settled { reason, epoch: Timestamp::from_micros(0), fingerprint, write_timestamp: 1_000_002 })
+}
+
 fn fail(reason: Reason) -> Result<Effect, Failure> {
     Err(Failure::new(reason, "as told"))
 }
@@ -153,6 +159,23 @@ async fn a_dead_letter_that_its_topic_does_not_take_is_cut_and_not_lost() {
     let letters = world.records("dlq");
     assert_eq!(letters[0].value.len(), SMALL_VALUE_BYTES);
     assert_eq!(letters[0].headers.get("__dlq.truncated").unwrap(), "300000");
+}
+
+#[tokio::test]
+async fn a_permanent_failure_is_worked_on_again_where_the_record_asks_for_its_reason() {
+    for (stored, asked, is_redone) in [
+        (Some(Reason::NotAnImage), Some(Reason::NotAnImage), true),
+        (Some(Reason::NotAnImage), Some(Reason::TlsFailed), false),
+        (Some(Reason::NotAnImage), None, false),
+        (None, Some(Reason::NotAnImage), false),
+    ] {
+        let world = Arc::<World>::default();
+        *world.stored.lock().unwrap() = settled("f", stored);
+        let record = asked.into_iter().fold(delivery(URL).record, Record::again);
+        let work = work(Always(|_| fail(Reason::NotAnImage)), &world);
+        work.carry(&Delivery { record, ..delivery(b"") }).await.unwrap();
+        assert_eq!(world.rows().len(), usize::from(is_redone), "{stored:?}, {asked:?}");
+    }
 }
 
 #[tokio::test]
@@ -209,10 +232,6 @@ async fn a_failure_that_may_pass_waits_in_a_topic_and_becomes_a_row_after_the_la
 async fn a_row_of_another_pipeline_is_outranked_and_one_of_the_same_is_left() {
     let world = Arc::<World>::default();
     let work = work(Always(|_| fail(Reason::NotAnImage)), &world);
-    let settled = |fingerprint: &str, reason| {
-        let fingerprint = fingerprint.to_owned();
-        Some(Settled { reason, epoch: Timestamp::from_micros(0), fingerprint, write_timestamp: 1_000_002 })
-    };
     *world.stored.lock().unwrap() = settled("f", None);
     work.carry(&delivery(URL)).await.unwrap();
     assert!(world.seen().is_empty(), "it is done");

@@ -67,3 +67,34 @@ fn a_replay_under_other_settings_replaces_every_row() {
     assert_eq!(after.len(), URLS);
     assert!(after.iter().all(|(url, row)| fingerprint(row) != fingerprint(&before[url])));
 }
+
+/// Failures that are for good, until somebody has changed what they came from.
+#[test]
+#[ignore = "needs the stack: make it"]
+fn what_failed_for_a_reason_is_submitted_again_and_nothing_else() {
+    let (cluster, site) = (Cluster::new("retry"), Site::new(Duration::ZERO));
+    let process = cluster.run(ALL, "--set fetch.max_body_bytes=500 --set fetch.body_budget_bytes=5000");
+    let urls = [site.photographs(30), site.urls(1)].concat();
+    cluster.produce("urls", &urls);
+    let before = cluster.until_rows(urls.len());
+    process.stop();
+    assert_eq!(before.values().filter(|row| row["reason"] == "body_too_large").count(), 30);
+
+    let words = "retry --job default --reason body_too_large";
+    let ended = cluster.facemill(words).success().shows(&["30  body_too_large"]).says(&["--yes"]);
+    assert!(!ended.stdout.contains("http_client_error"), "{}", ended.stdout);
+    let process = cluster.run(ALL, "");
+    cluster.facemill(&format!("{words} --since 1s --yes")).success().says(&["no URL of job 'default' failed so"]);
+    cluster.facemill(&format!("{words} --yes")).success().says(&["30 URLs of job 'default' are submitted once more"]);
+    until("all are done again", || process.written() == 30);
+    let after = cluster.rows();
+    let detected = |row: &&serde_json::Value| row["status"] == "detected";
+    assert_eq!((after.len(), after.values().filter(detected).count()), (urls.len(), 30));
+    let submitted = |row: &serde_json::Value| row["timestamps"]["submitted_at"].clone();
+    assert!(after.iter().all(|(url, row)| submitted(row) == submitted(&before[url])));
+
+    cluster.facemill(&format!("{words} --yes")).success().says(&["no URL of job 'default' failed so"]);
+    cluster.facemill("retry --job nobodys --status failed").with_code(1).says(&["nobodys"]);
+    process.stop();
+    assert_eq!(site.hits(&urls[30]), 1, "a missing page was not asked for again");
+}
