@@ -1,4 +1,4 @@
-use std::{fs, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use integration_tests::{Options, WebServer};
 
@@ -8,13 +8,6 @@ use crate::{
 };
 
 const URLS: usize = 3_000;
-
-/// A figure of `/proc/PID/status` in MiB; none once the process has ended.
-fn mebibytes(process: u32, name: &str) -> Option<f64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim_start_matches(':').split_whitespace().next()?.parse::<f64>().ok().map(|kib| kib / 1024.0)
-}
 
 #[test]
 fn resident_memory_stays_under_400_mib_and_flat() {
@@ -31,7 +24,7 @@ fn resident_memory_stays_under_400_mib_and_flat() {
     // Resident memory by how far the run was.
     let (mut samples, mut highest) = (Vec::new(), 0.0_f64);
     while run.is_running() {
-        if let (Some(now), Some(peak)) = (mebibytes(run.id(), "VmRSS"), mebibytes(run.id(), "VmHWM")) {
+        if let (Some(now), Some(peak)) = (run.mebibytes("VmRSS"), run.mebibytes("VmHWM")) {
             samples.push((server.total_hits(), now));
             highest = highest.max(peak);
         }

@@ -6,7 +6,7 @@ use std::{
     fs,
     io::Read,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::LazyLock,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -195,6 +195,18 @@ fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
 impl Running {
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its input, of a command that has one.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    /// A figure of `/proc/PID/status` in MiB; none once the process has ended.
+    pub fn mebibytes(&self, name: &str) -> Option<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim_start_matches(':').split_whitespace().next()?.parse::<f64>().ok().map(|kib| kib / 1024.0)
     }
 
     /// Sends a signal by its name.

@@ -29,6 +29,8 @@ pub struct FetchOptions {
     pub min_rate_grace: Duration,
     /// Whether a server's opt-out in `X-Robots-Tag` is honoured.
     pub honour_robots_tag: bool,
+    /// Whether HTTP/2 is spoken where a server offers it.
+    pub http2: bool,
     /// What one host has to bear.
     pub host_limits: HostLimits,
     /// Other limits for these hosts, by their name as the canonical URL writes it.
@@ -59,6 +61,7 @@ impl Default for FetchOptions {
             min_bytes_per_second: 1024,
             min_rate_grace: Duration::from_secs(5),
             honour_robots_tag: true,
+            http2: false,
             host_limits: HostLimits { concurrency: 16, rate: None },
             host_overrides: HashMap::new(),
             allow_networks: Vec::new(),
