@@ -35,12 +35,14 @@ pub struct HostileOptions {
     pub hosts: u8,
     /// The pause of whoever is slow.
     pub tick: Duration,
+    /// Which manners there are.
+    pub choose: fn(&Manner) -> bool,
 }
 
 impl Default for HostileOptions {
-    /// One address each, and a pause of a second.
+    /// All manners, one address each, and a pause of a second.
     fn default() -> Self {
-        HostileOptions { hosts: 1, tick: Duration::from_secs(1) }
+        HostileOptions { hosts: 1, tick: Duration::from_secs(1), choose: |_| true }
     }
 }
 
@@ -82,7 +84,7 @@ impl HostileServer {
         let manners: Vec<_> = manners().into_iter().map(Arc::new).collect();
         let mut places = Vec::new();
         for host in 1..=options.hosts.max(1) {
-            for (manner, number) in manners.iter().zip(1..) {
+            for (manner, number) in manners.iter().zip(1..).filter(|(manner, _)| (options.choose)(manner)) {
                 let address = Ipv4Addr::new(127, 66, number, host);
                 places.push(runtime.block_on(open(manner, address, &authority, options.tick))?);
             }
@@ -262,7 +264,8 @@ mod tests {
     use crate::hostile::Cost;
 
     fn server() -> HostileServer {
-        HostileServer::start(HostileOptions { hosts: 2, tick: Duration::from_millis(20) }).unwrap()
+        HostileServer::start(HostileOptions { hosts: 2, tick: Duration::from_millis(20), ..HostileOptions::default() })
+            .unwrap()
     }
 
     /// What a server says to one request until it closes or has said nothing for a while.

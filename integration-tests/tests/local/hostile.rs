@@ -92,7 +92,8 @@ impl Plan<'_> {
 
 #[test]
 fn whatever_a_server_does_its_url_ends_in_time_with_the_right_reason_and_nothing_stays_behind() {
-    let server = HostileServer::start(HostileOptions { tick: Duration::from_millis(100), hosts: 1 }).unwrap();
+    let server =
+        HostileServer::start(HostileOptions { tick: Duration::from_millis(100), ..HostileOptions::default() }).unwrap();
     let waits = Plan {
         costs: &[Cost::Little, Cost::Time],
         http2: false,

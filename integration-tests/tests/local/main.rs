@@ -13,3 +13,4 @@ mod pictures;
 mod program;
 mod resume;
 mod signals;
+mod tail;
