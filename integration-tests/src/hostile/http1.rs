@@ -266,10 +266,9 @@ pub(super) fn manners() -> Vec<Manner> {
         answers("redirect-not-text", Little, &["invalid_redirect"], "302 to bytes that are no UTF-8", |_| {
             vec![Send(b"HTTP/1.1 302 Found\r\nLocation: /\xff\r\nContent-Length: 0\r\n\r\n".to_vec())]
         }),
-        answers("redirect-to-private", Little, &["blocked_address"], "302 to an address of the inside", |_| vec![redirect("http://10.0.0.1/")]),
-        answers("redirect-to-metadata", Little, &["blocked_address"], "302 to a cloud's metadata, in hexadecimal", |_| vec![redirect("http://0xa9fea9fe/latest/")]),
-        answers("redirect-to-port", Little, &["blocked_url"], "302 to another port", |_| vec![redirect("http://8.8.8.8:22/")]),
-        answers("redirect-with-password", Little, &["blocked_url"], "302 to a URL with a password", |_| vec![redirect("http://u:p@8.8.8.8/")]),
+        answers("redirect-to-private", Little, &["blocked_address"], "302 to an address of the inside", |_| vec![redirect("http://[::1]/")]),
+        answers("redirect-to-disguise", Little, &["blocked_address"], "302 to an address inside another", |_| vec![redirect("http://[::ffff:0:127.0.0.1]/")]),
+        answers("redirect-with-password", Little, &["blocked_url"], "302 to a URL with a password", |_| vec![redirect("http://u:p@127.0.0.1/")]),
 
         // Try again later
         answers("retry-503", Little, &["http_server_error"], "503 without a word on when", |_| vec![status("503 Busy", "")]),

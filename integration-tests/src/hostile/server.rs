@@ -47,6 +47,18 @@ impl Default for HostileOptions {
 }
 
 /// All manners at once, each at addresses of its own. Dropping it closes everything.
+///
+/// | names | what is wrong |
+/// |---|---|
+/// | `accept-`, `header-`, `continue-`, `hints-` | the connection or the header does not come, comes slowly, or never ends |
+/// | `body-`, `chunk-`, `trailer-` | the same of the body; or it is empty, endless, or no picture |
+/// | `length-` | the length is a lie, in both directions, or no length |
+/// | `close-`, `reset-`, `ssh`, `smtp`, `http-`, `answer-` | the connection breaks, or speaks another protocol |
+/// | `status-`, `redirect-`, `location-`, `switch-` | statuses without a picture, redirects to nowhere good |
+/// | `retry-` | 429 and 503 with every form of Retry-After |
+/// | `gzip`, `deflate`, `br`, `zstd`, `coding-`, `…-bomb` | compressed although nobody asked |
+/// | `tls-` | certificates and handshakes |
+/// | `h2-` | HTTP/2: floods, resets, windows, header bombs |
 #[derive(Debug)]
 pub struct HostileServer {
     /// All manners at their first addresses, then all at their second ones.
@@ -302,7 +314,7 @@ mod tests {
         assert!(said("body-stall").starts_with(b"HTTP/1.1 200 OK\r\n"));
         assert_eq!(said("header-stall-in-status"), b"HTTP/1.1 20");
         assert_eq!(said("close-on-request"), b"");
-        assert!(said("redirect-to-private").starts_with(b"HTTP/1.1 302 Found\r\nLocation: http://10.0.0.1/\r\n"));
+        assert!(said("redirect-to-private").starts_with(b"HTTP/1.1 302 Found\r\nLocation: http://[::1]/\r\n"));
         assert!(said("length-smuggle").ends_with(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"));
         assert_eq!([server.connections("body-stall"), server.connections("http-1-0")], [1, 0]);
         let give_up = std::time::Instant::now() + Duration::from_secs(10);

@@ -79,7 +79,7 @@ pub(super) fn manners() -> Vec<Manner> {
             vec![Send([b"HTTP/1.1 200 OK\r\n\r\n", PIXEL_PNG.as_slice()].concat()), Close]
         }),
         answers("tls-to-plain", Little, &["blocked_address"], "302 from https to http on the inside", Good, |_| {
-            vec![Send(b"HTTP/1.1 302 Found\r\nLocation: http://192.168.0.1/\r\nContent-Length: 0\r\n\r\n".to_vec())]
+            vec![Send(b"HTTP/1.1 302 Found\r\nLocation: http://[::1]/\r\nContent-Length: 0\r\n\r\n".to_vec())]
         }),
     ]
 }
