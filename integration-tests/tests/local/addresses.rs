@@ -26,7 +26,7 @@ const FORBIDDEN: &str = "
     http://12{ad}7.0.0.1/ http://127.0{200b}.0.1/ http://127.0.0.1{2060}/ http://０ｘ７ｆ.1/ http://１６９。２５４。１６９。２５４/
     http://%31%32%37.0.0.1/ http://127%2e0%2e0%2e1/ http://127%E3%80%820.0.1/ http://%EF%BC%91%EF%BC%92%EF%BC%97.0.0.1/
     http://localhost/ http://localhost./ http://LOCALHOST/ http://a.localhost/ http://ｌｏｃａｌｈｏｓｔ/ http://ⓛⓞⓒⓐⓛⓗⓞⓢⓣ/
-    http://local{ad}host/ http://loca%6Chost/ http://localhoſt/ https://localhost/ http://localhost:22/
+    http://local{ad}host/ http://%6cocalhost/ http://localhoſt/ https://localhost/ http://localhost:22/
     http://public.test@127.0.0.1/ http://public.test:80@127.0.0.1/ http://user:word@127.0.0.1/ http://127.0.0.1@public.test/
     http://@127.0.0.1/ http://:@127.0.0.1/ http://127.0.0.1\\@public.test/ http://127.0.0.1#@public.test/
     http://127.0.0.1?@public.test/ http:127.0.0.1/ http:/127.0.0.1/ http:////127.0.0.1/ http:\\\\127.0.0.1\\
