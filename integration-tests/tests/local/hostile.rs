@@ -103,7 +103,7 @@ fn whatever_a_server_does_its_url_ends_in_time_with_the_right_reason_and_nothing
     };
     // Those that keep a processor busy would make the others late.
     let works =
-        Plan { costs: &[Cost::Work, Cost::Bytes], at_once: 2, attempts: 1, in_time: Duration::from_secs(30), ..waits };
+        Plan { costs: &[Cost::Work, Cost::Bytes], at_once: 2, attempts: 1, in_time: Duration::from_secs(60), ..waits };
     let mut wrong = waits.fetch(&server);
     wrong.extend(works.fetch(&server));
     wrong.extend(Plan { http2: true, ..waits }.fetch(&server));
