@@ -19,6 +19,7 @@ demo: first-build assets ## Find faces in real photographs, fetched over HTTP; n
 	@scripts/demo.sh
 
 test: first-build assets ## Run every test
+	@scripts/need.sh ip unshare
 	@$(BUILD)
 	@cargo test --workspace
 	@scripts/test-fetch-assets.sh

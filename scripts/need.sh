@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes sure that the named tools are here: need.sh TOOL...
 #
-# Knows cc c++ cmake make nasm python3 (with pip) java (17 or newer) mvn cargo rustfmt clippy. What is missing is installed where that
-# is possible unasked (root on Debian or Ubuntu); else the command to type is printed and the exit code is 1.
+# Knows cc c++ cmake ip make nasm unshare python3 (with pip) java (17 or newer) mvn cargo rustfmt clippy. What is missing
+# is installed where that is possible unasked (root on Debian or Ubuntu); else the command to type is printed and the
+# exit code is 1.
 set -euo pipefail
 
 manifest=$(cd "$(dirname "$0")/.." && pwd)/Cargo.toml
@@ -19,6 +20,7 @@ has() {
         python3) python3 -m pip --version >/dev/null 2>&1 ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 ;;
         clippy) cargo clippy --version >/dev/null 2>&1 ;;
+        ip) PATH=$PATH:/usr/sbin:/sbin command -v ip >/dev/null ;; # where Debian has it, for those who are not root
         java) [ "$(java_version)" -ge 17 ] ;;
         nasm) [ "$(uname -m)" != x86_64 ] || command -v nasm >/dev/null ;; # only x86 code is written in it
         *) command -v "$1" >/dev/null ;;
@@ -42,6 +44,9 @@ packages() {
         arch-java) echo jdk17-openjdk ;;
         brew-java) echo openjdk@17 ;;
         *-mvn) echo maven ;;
+        fedora-ip) echo iproute ;;
+        *-ip) echo iproute2 ;;
+        *-unshare) echo util-linux ;;
         *) echo "$2" ;;
     esac
 }

@@ -2,6 +2,7 @@
 //! that behaves well or badly on demand, and the places of the program and of the assets.
 
 mod answer;
+pub mod hostile;
 mod pixel;
 mod server;
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     runtime::Runtime,
 };
@@ -183,15 +183,15 @@ async fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-struct Request {
+pub(crate) struct Request {
     method: String,
-    target: String,
+    pub(crate) target: String,
     /// The client wants the connection closed after the answer.
     closes: bool,
 }
 
 /// The next request of a connection, or nothing when the client has closed it.
-async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+pub(crate) async fn read_request(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Request>> {
     let first = read_line(stream).await?;
     let mut words = first.split(' ');
     let (Some(method), Some(target), Some(version)) = (words.next(), words.next(), words.next()) else {
@@ -207,7 +207,7 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Re
     }
 }
 
-async fn read_line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
+async fn read_line(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<String> {
     let mut line = String::new();
     stream.take(MAX_LINE_BYTES).read_line(&mut line).await?;
     line.truncate(line.trim_end().len());

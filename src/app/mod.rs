@@ -196,6 +196,7 @@ fn fetch_options(settings: &Settings) -> FetchOptions {
         min_bytes_per_second: fetch.min_rate_bytes,
         min_rate_grace: fetch.min_rate_grace,
         honour_robots_tag: fetch.honour_robots_tag,
+        http2: fetch.http2,
         host_limits,
         address_limits,
         max_waiting: None,

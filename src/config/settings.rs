@@ -34,6 +34,8 @@ pub struct FetchSettings {
     pub min_rate_grace: Duration,
     pub max_redirects: u32,
     pub honour_robots_tag: bool,
+    /// See `config/default.toml`.
+    pub http2: bool,
     pub allow_networks: Vec<ipnet::IpNet>,
     pub host_concurrency: usize,
     pub host_rate: f64,

@@ -71,7 +71,7 @@ reasons! {
     HostBusy, "host_busy", Transient, "So many URLs wait for their turn with the host that this one has to come again later";
     DnsNotFound, "dns_not_found", Permanent, "The host name does not exist or has no address";
     DnsFailed, "dns_failed", Transient, "The name servers did not answer, or answered with an error";
-    ConnectFailed, "connect_failed", Transient, "No TCP connection: refused, reset or unreachable";
+    ConnectFailed, "connect_failed", Transient, "No connection: refused, unreachable, or broken off before it stood, in the TLS handshake too";
     ConnectTimeout, "connect_timeout", Transient, "No connection within the time allowed for DNS, TCP and TLS together";
     TlsFailed, "tls_failed", Permanent, "The TLS handshake failed: an untrusted, expired or mismatched certificate, or no common protocol";
     FirstByteTimeout, "first_byte_timeout", Transient, "Connected, but no response header within the time allowed";

@@ -28,7 +28,7 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 fn a_list_that_cannot_be_opened_is_named_before_anything_starts() {
     let place = Place::new();
     fs::create_dir(place.path("folder")).unwrap();
-    place.write("urls.txt", "http://10.0.0.1/a.jpg\n");
+    place.write("urls.txt", "http://[::1]/a.jpg\n");
     finish(place.local("urls.txt missing.txt")).with_code(2).says(&["missing.txt", "No such file"]);
     finish(place.local("folder")).with_code(2).says(&["folder", "it is a folder"]);
     assert!(!place.path("facemill.db").exists());
@@ -57,7 +57,7 @@ fn files_that_are_no_database_of_ours_stay_as_they_are() {
     let folder = place.path("");
     Connection::open(place.path("other.db")).unwrap().execute_batch("CREATE TABLE diary (entry TEXT)").unwrap();
     place.write("notes.txt", "Dear diary, ".repeat(100));
-    finish(place.local("http://10.0.0.1/a.jpg --db newer.db")).success();
+    finish(place.local("http://[::1]/a.jpg --db newer.db")).success();
     Connection::open(place.path("newer.db")).unwrap().pragma_update(None, "user_version", 2).unwrap();
     let before = contents(&folder);
     assert_eq!(before.len(), 3);
@@ -69,7 +69,7 @@ fn files_that_are_no_database_of_ours_stay_as_they_are() {
         ("missing/x.db", "its folder does not exist"),
         ("/proc/self", "is a folder"),
     ] {
-        finish(place.local(&format!("http://10.0.0.1/a.jpg --db {db}"))).with_code(1).says(&[db, problem, "--db"]);
+        finish(place.local(&format!("http://[::1]/a.jpg --db {db}"))).with_code(1).says(&[db, problem, "--db"]);
         finish(place.facemill(&format!("export --db {db}"))).with_code(1).says(&[db]);
         assert_eq!(contents(&folder), before, "{db}");
     }
@@ -78,7 +78,7 @@ fn files_that_are_no_database_of_ours_stay_as_they_are() {
 #[test]
 fn a_damaged_database_is_said_to_be_damaged() {
     let place = Place::new();
-    place.write("urls.txt", (0..300).map(|n| format!("http://10.0.0.1/{n}.jpg\n")).collect::<String>());
+    place.write("urls.txt", (0..300).map(|n| format!("http://[::1]/{n}.jpg\n")).collect::<String>());
     finish(place.local("urls.txt --output none")).success();
     let mut database = fs::read(place.path("facemill.db")).unwrap();
     let length = database.len();
@@ -113,7 +113,7 @@ fn a_missing_or_wrong_model_or_runtime_says_which_command_fetches_it() {
         ("detect.runtime_library=missing.so", ["missing.so", "make assets"]),
         ("detect.runtime_library=text.so", ["text.so", "make assets"]),
     ] {
-        finish(place.local(&format!("http://10.0.0.1/a.jpg --set {setting}"))).with_code(1).says(&parts);
+        finish(place.local(&format!("http://[::1]/a.jpg --set {setting}"))).with_code(1).says(&parts);
         assert_eq!(place.rows("").len(), 0, "{setting}: nothing was begun");
     }
 }
@@ -122,7 +122,7 @@ fn a_missing_or_wrong_model_or_runtime_says_which_command_fetches_it() {
 fn wrong_use_has_an_exit_code_of_its_own_and_a_hint() {
     let place = Place::new();
     place.write("bad.toml", "[fetch]\nsimultaneity = 3\n");
-    let url = "http://10.0.0.1/a.jpg";
+    let url = "http://[::1]/a.jpg";
     for (words, parts) in [
         (format!("local {url} --set fetch.working_size=320"), ["fetch.working_size", "detect.working_size"]),
         (format!("local {url} --set detect.working_size=333"), ["detect.working_size", "multiple of 32"]),
@@ -147,7 +147,7 @@ fn wrong_use_has_an_exit_code_of_its_own_and_a_hint() {
 #[test]
 fn an_impossible_setting_in_the_environment_is_named_with_its_variable() {
     let place = Place::new();
-    let mut command = place.local("http://10.0.0.1/a.jpg");
+    let mut command = place.local("http://[::1]/a.jpg");
     command.env("FACEMILL__RETRY__ATTEMPTS", "0");
     finish(command).with_code(2).says(&["retry.attempts", "FACEMILL__RETRY__ATTEMPTS", "at least 1"]);
 }

@@ -127,7 +127,7 @@ fn annotate_writes_one_picture_for_each_with_faces() {
 fn a_folder_for_drawings_that_cannot_be_made_is_named() {
     let place = Place::new();
     place.write("file", "");
-    finish(place.local("http://10.0.0.1/a.jpg --annotate file/out")).with_code(1).says(&["file/out", "annotated"]);
+    finish(place.local("http://[::1]/a.jpg --annotate file/out")).with_code(1).says(&["file/out", "annotated"]);
 }
 
 #[test]

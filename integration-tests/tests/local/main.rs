@@ -1,11 +1,14 @@
 //! `facemill local` as its users meet it: the real program, real HTTP on loopback, real photographs, the real model.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)] // tests
 
+mod addresses;
 mod bad_input;
 mod cli;
 mod crash;
 mod decoders;
+mod hostile;
 mod memory;
+mod namespace;
 mod outcomes;
 #[path = "../support/pictures.rs"]
 mod pictures;
@@ -13,3 +16,4 @@ mod pictures;
 mod program;
 mod resume;
 mod signals;
+mod tail;

@@ -1,4 +1,4 @@
-use std::{fs, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use integration_tests::{Options, WebServer};
 
@@ -8,13 +8,6 @@ use crate::{
 };
 
 const URLS: usize = 3_000;
-
-/// A figure of `/proc/PID/status` in MiB; none once the process has ended.
-fn mebibytes(process: u32, name: &str) -> Option<f64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim_start_matches(':').split_whitespace().next()?.parse::<f64>().ok().map(|kib| kib / 1024.0)
-}
 
 #[test]
 fn resident_memory_stays_under_400_mib_and_flat() {
@@ -31,11 +24,10 @@ fn resident_memory_stays_under_400_mib_and_flat() {
     // Resident memory by how far the run was.
     let (mut samples, mut highest) = (Vec::new(), 0.0_f64);
     while run.is_running() {
-        let processes: Vec<_> = run.children().into_iter().map(|(child, _)| child).chain([run.id()]).collect();
-        let all = |name| processes.iter().filter_map(|process| mebibytes(*process, name)).sum::<f64>();
-        // What two processes share counts twice, and peaks of different moments are added: too much, if anything.
-        samples.push((server.total_hits(), all("VmRSS")));
-        highest = highest.max(all("VmHWM"));
+        if let (Some(now), Some(peak)) = (run.mebibytes("VmRSS"), run.mebibytes("VmHWM")) {
+            samples.push((server.total_hits(), now));
+            highest = highest.max(peak);
+        }
         thread::sleep(Duration::from_millis(50));
     }
     let ended = run.end().success();

@@ -6,7 +6,7 @@ use std::{
     fs,
     io::Read,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::LazyLock,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -201,6 +201,22 @@ fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
 impl Running {
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its input, of a command that has one.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    /// A figure of `/proc/PID/status` in MiB, over the program and its children; none once it has ended. What they share
+    /// counts more than once, and peaks of different moments are added: too much, if anything.
+    pub fn mebibytes(&self, name: &str) -> Option<f64> {
+        let of = |process: u32| {
+            let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim_start_matches(':').split_whitespace().next()?.parse::<f64>().ok().map(|kib| kib / 1024.0)
+        };
+        Some(of(self.id())? + self.children().iter().filter_map(|(child, _)| of(*child)).sum::<f64>())
     }
 
     /// Sends a signal by its name.

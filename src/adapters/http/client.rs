@@ -98,7 +98,7 @@ fn build(options: &FetchOptions, dns: VettedDns, first_byte: FirstByte) -> Resul
         (ACCEPT, HeaderValue::from_static("image/*,*/*;q=0.5")),
         (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
     ]);
-    Client::builder()
+    let mut builder = Client::builder()
         .user_agent(user_agent)
         .default_headers(headers)
         .redirect(Policy::none())
@@ -111,9 +111,11 @@ fn build(options: &FetchOptions, dns: VettedDns, first_byte: FirstByte) -> Resul
         .connector_layer(first_byte)
         .pool_max_idle_per_host(options.host_limits.concurrency.max(1))
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .tcp_nodelay(true)
-        .build()
-        .map_err(|error| HttpBuildError::Client(error::innermost(&error).to_string()))
+        .tcp_nodelay(true);
+    if !options.http2 {
+        builder = builder.http1_only();
+    }
+    builder.build().map_err(|error| HttpBuildError::Client(error::innermost(&error).to_string()))
 }
 
 impl HttpClient for HttpAdapter {

@@ -1,4 +1,5 @@
-//! Fetch over the real client against a real server on loopback that does as it is told.
+//! Fetch over the real client against a real server on loopback that does as it is told. No address outside loopback
+//! stands here: those are tried in integration-tests, where a fault could not reach them.
 
 mod server;
 
@@ -199,11 +200,8 @@ async fn redirects_are_followed_and_each_hop_is_held_to_the_rules() {
         "/loop" => response("302 Found", &[("Location", "/loop")], b""),
         "/nowhere" => response("301 Moved", &[], b""),
         "/file" => response("302 Found", &[("Location", "file:///etc/passwd")], b""),
-        "/metadata" => response("302 Found", &[("Location", "http://169.254.169.254/latest/")], b""),
-        "/mapped" => response("302 Found", &[("Location", "http://[::ffff:169.254.169.254]/")], b""),
-        "/decimal" => response("302 Found", &[("Location", "http://2852039166/")], b""),
-        "/six" => response("302 Found", &[("Location", "http://[::1]:1/")], b""),
-        "/port" => response("302 Found", &[("Location", "http://8.8.8.8:22/")], b""),
+        "/inside" => response("302 Found", &[("Location", "http://[::1]/latest/")], b""),
+        "/port" => response("302 Found", &[("Location", "http://[::1]:1/")], b""),
         "/user" => response("302 Found", &[("Location", "http://u:p@127.0.0.1/")], b""),
         "/four" => response("302 Found", &[("Location", "/307")], b""),
         path => response(&format!("{} X", &path[1..]), &[("Location", "/picture")], b""),
@@ -220,10 +218,9 @@ async fn redirects_are_followed_and_each_hop_is_held_to_the_rules() {
     assert_eq!(refusal(&fetch, &server.url("/nowhere")).await, (Reason::InvalidRedirect, Some(301)));
     assert_eq!(refusal(&fetch, &server.url("/file")).await, (Reason::InvalidRedirect, Some(302)));
     let started = Instant::now();
-    for path in ["/metadata", "/mapped", "/decimal", "/six"] {
+    for path in ["/inside", "/port"] {
         assert_eq!(refusal(&fetch, &server.url(path)).await, (Reason::BlockedAddress, None), "{path}");
     }
-    assert_eq!(refusal(&fetch, &server.url("/port")).await, (Reason::BlockedUrl, None));
     assert_eq!(refusal(&fetch, &server.url("/user")).await, (Reason::BlockedUrl, None));
     assert!(started.elapsed() < NO_WAIT, "it tried to connect: {:?}", started.elapsed());
 }
@@ -410,7 +407,6 @@ async fn urls_that_may_not_be_asked_are_refused_unasked() {
     for (url, reason) in [
         (format!("http://user:secret@127.0.0.1:{}/", server.port()), Reason::BlockedUrl),
         (format!("http://user@127.0.0.1:{}/", server.port()), Reason::BlockedUrl),
-        ("http://8.8.8.8:22/".to_owned(), Reason::BlockedUrl),
         ("not a url".to_owned(), Reason::InvalidUrl),
         ("ftp://127.0.0.1/".to_owned(), Reason::InvalidUrl),
     ] {
@@ -437,9 +433,8 @@ async fn no_connection_has_its_reason() {
 async fn what_the_resolver_says_of_a_name_comes_through_the_client() {
     let server = always(response("200 OK", &[], &jpeg(100))).await;
     let (dns, _) = name_server(|name| match name {
-        "ours.example" => Answer::Addresses(&["10.0.0.1", "127.0.0.1"]),
-        "private.example" => Answer::Addresses(&["10.0.0.1", "169.254.169.254"]),
-        "public.example" => Answer::Addresses(&["93.184.216.34"]),
+        "ours.example" => Answer::Addresses(&["::1", "127.0.0.1"]),
+        "private.example" => Answer::Addresses(&["::1", "::7f00:1"]),
         "broken.example" => Answer::Code(2),
         _ => Answer::Code(3),
     })
@@ -455,8 +450,6 @@ async fn what_the_resolver_says_of_a_name_comes_through_the_client() {
         ("http://private.example/", Reason::BlockedAddress),
         ("https://private.example/", Reason::BlockedAddress),
         ("http://private.example:8080/", Reason::BlockedAddress),
-        // A public address, on a port that is open on opened addresses only.
-        ("http://public.example:8080/", Reason::BlockedUrl),
     ] {
         assert_eq!(refusal(&fetch, url).await, (reason, None), "{url}");
     }

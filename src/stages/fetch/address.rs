@@ -48,8 +48,8 @@ const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
 
-const fn v6(a: u16, b: u16, prefix: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0), prefix)
+const fn v6(a: u16, b: u16, c: u16, prefix: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), prefix)
 }
 
 /// The whole IANA registry, also the entries that it calls globally reachable: no photograph lives there.
@@ -75,13 +75,15 @@ const SPECIAL_V4: [Ipv4Net; 19] = [
     v4(168, 63, 129, 16, 32), // Azure's metadata and DNS, a public address that is not public
 ];
 
-const GLOBAL_UNICAST_V6: Ipv6Net = v6(0x2000, 0, 3);
+const GLOBAL_UNICAST_V6: Ipv6Net = v6(0x2000, 0, 0, 3);
 
-const SPECIAL_V6: [Ipv6Net; 4] = [
-    v6(0x2001, 0, 23),      // IETF protocol assignments, Teredo among them
-    v6(0x2001, 0x0db8, 32), // documentation
-    v6(0x2002, 0, 16),      // 6to4: an IPv4 address in disguise
-    v6(0x3fff, 0, 20),      // documentation
+/// What the IANA registry has inside of that block.
+const SPECIAL_V6: [Ipv6Net; 5] = [
+    v6(0x2001, 0, 0, 23),           // IETF protocol assignments, Teredo among them
+    v6(0x2001, 0x0db8, 0, 32),      // documentation
+    v6(0x2002, 0, 0, 16),           // 6to4: an IPv4 address in disguise
+    v6(0x2620, 0x004f, 0x8000, 48), // AS112
+    v6(0x3fff, 0, 0, 20),           // documentation
 ];
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub struct FetchOptions {
     pub min_rate_grace: Duration,
     /// Whether a server's opt-out in `X-Robots-Tag` is honoured.
     pub honour_robots_tag: bool,
+    /// Whether HTTP/2 is spoken where a server offers it.
+    pub http2: bool,
     /// What one site has to bear: all hosts of one registrable domain.
     pub host_limits: HostLimits,
     /// What one machine has to bear, however many sites it has.
@@ -75,6 +77,7 @@ impl Default for FetchOptions {
             min_bytes_per_second: 1024,
             min_rate_grace: Duration::from_secs(5),
             honour_robots_tag: true,
+            http2: false,
             host_limits: HostLimits { concurrency: 16, rate: None },
             address_limits: HostLimits { concurrency: 64, rate: None },
             host_overrides: Vec::new(),
