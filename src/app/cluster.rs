@@ -14,8 +14,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AppError, Topics, backlog::Backlog, build_detect, build_fetch, build_preprocess, frame_format, lane_limits,
-    pipeline, retry_policy, threads,
+    AppError, Topics, backlog::Backlog, build_detect, build_fetch, build_preprocess, fetch_options, frame_format,
+    lane_limits, pipeline, retry_policy, threads,
 };
 use crate::{
     adapters::kafka::{ConsumerGroup, KafkaOptions, KafkaProducer, Membership, admin::Admin, check_limit},
@@ -25,7 +25,7 @@ use crate::{
         Delayed, Gate, Later, Next, Outlets, Runner, RunnerError, Step, Work,
         ports::{Publish, ResultStore},
     },
-    stages::Stage,
+    stages::{Stage, fetch::FetchOptions},
     telemetry::{DnsMetrics, Exporter, Health, KafkaMetrics, Metrics, Observed, serve},
 };
 
@@ -224,9 +224,14 @@ impl<'a> Running<'a> {
         };
         match stage {
             StageName::Fetch => {
-                let queue =
-                    Some(settings.fetch.host_queue).filter(|most| *most > 0 && !settings.retry.later.is_empty());
-                let fetch = Arc::new(build_fetch(settings, queue, Arc::clone(&self.dns))?.until(stop.clone()));
+                let queue = settings.fetch.host_queue;
+                let options = FetchOptions {
+                    max_waiting: (queue > 0 && !settings.retry.later.is_empty()).then_some(queue),
+                    // Nobody else is asked before they know whom to ask.
+                    only_allowed_networks: !settings.fetch.has_contact(),
+                    ..fetch_options(settings)
+                };
+                let fetch = Arc::new(build_fetch(options, Arc::clone(&self.dns))?.until(stop.clone()));
                 for (topic, delay) in topics.later() {
                     self.read(Arc::clone(&fetch), topic, next.clone(), Semaphore::MAX_PERMITS, delay)?;
                 }

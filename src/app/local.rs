@@ -6,7 +6,8 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AppError, build_detect, build_fetch, build_preprocess, frame_format, lane_limits, pipeline, retry_policy, threads,
+    AppError, build_detect, build_fetch, build_preprocess, fetch_options, frame_format, lane_limits, pipeline,
+    retry_policy, threads,
 };
 use crate::{
     adapters::{
@@ -61,7 +62,7 @@ impl Stages {
         let frame_format = frame_format(settings, FrameFormat::Rgb8);
         let (detect, model) = build_detect(settings)?;
         Ok(Stages {
-            fetch: build_fetch(settings, None, Arc::default())?,
+            fetch: build_fetch(fetch_options(settings), Arc::default())?,
             preprocess: build_preprocess(settings, frame_format)?,
             detect,
             pipeline: pipeline(settings, &model, frame_format),

@@ -81,13 +81,7 @@ pub enum AppError {
     Fault(#[from] tokio::task::JoinError),
 }
 
-/// `max_waiting` bounds the URLs that wait for one host, where there is another place for them.
-fn build_fetch(
-    settings: &Settings,
-    max_waiting: Option<usize>,
-    dns: Arc<DnsMetrics>,
-) -> Result<Fetch<HttpAdapter>, AppError> {
-    let options = FetchOptions { max_waiting, ..fetch_options(settings) };
+fn build_fetch(options: FetchOptions, dns: Arc<DnsMetrics>) -> Result<Fetch<HttpAdapter>, AppError> {
     Ok(Fetch::new(HttpAdapter::new(&options, dns)?, options))
 }
 
@@ -196,6 +190,7 @@ fn fetch_options(settings: &Settings) -> FetchOptions {
         min_bytes_per_second: fetch.min_rate_bytes,
         min_rate_grace: fetch.min_rate_grace,
         honour_robots_tag: fetch.honour_robots_tag,
+        honour_robots_txt: fetch.honour_robots_txt,
         http2: fetch.http2,
         host_limits,
         address_limits,
@@ -208,6 +203,7 @@ fn fetch_options(settings: &Settings) -> FetchOptions {
         patience: settings.retry.cap,
         host_overrides: overrides.collect(),
         allow_networks: fetch.allow_networks.clone(),
+        only_allowed_networks: false,
         concurrency: fetch.concurrency,
         max_bytes_in_flight: fetch.body_budget_bytes,
     }

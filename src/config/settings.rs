@@ -34,6 +34,7 @@ pub struct FetchSettings {
     pub min_rate_grace: Duration,
     pub max_redirects: u32,
     pub honour_robots_tag: bool,
+    pub honour_robots_txt: bool,
     /// See `config/default.toml`.
     pub http2: bool,
     pub allow_networks: Vec<ipnet::IpNet>,
@@ -58,12 +59,19 @@ impl FetchSettings {
         self.dns_servers.iter().map(address).collect()
     }
 
-    /// Whether it is a rehearsal on this machine, or the owner of a server can find out from the User-Agent whom to ask:
-    /// an e-mail address, or a page.
+    /// Whether the owner of a server can find out from the User-Agent whom to ask: an e-mail address, or a page.
+    pub fn has_contact(&self) -> bool {
+        self.user_agent.contains('@') || self.user_agent.contains("://")
+    }
+
+    /// Whether only networks of this machine are opened.
+    pub fn rehearses(&self) -> bool {
+        !self.allow_networks.is_empty() && self.allow_networks.iter().all(|network| network.network().is_loopback())
+    }
+
+    /// Whether nobody else would need to know whom to ask, or can.
     pub fn is_polite(&self) -> bool {
-        let rehearses = !self.allow_networks.is_empty()
-            && self.allow_networks.iter().all(|network| network.network().is_loopback());
-        rehearses || self.user_agent.contains('@') || self.user_agent.contains("://")
+        self.rehearses() || self.has_contact()
     }
 }
 

@@ -85,7 +85,7 @@ reasons! {
     RateLimited, "rate_limited", Transient, "A status of 429, or 503 with Retry-After";
     HttpServerError, "http_server_error", Transient, "A status of 500 to 599 (http_status has it)";
     HttpUnexpected, "http_unexpected", Permanent, "A status that carries no picture: 1xx, 204, 206, 304 or unknown (http_status has it)";
-    OptedOut, "opted_out", Permanent, "The server opts out of such use with X-Robots-Tag";
+    OptedOut, "opted_out", Permanent, "The server opts out of such use with X-Robots-Tag, or with robots.txt where that is asked for";
     ContentEncoded, "content_encoded", Permanent, "The body is compressed although identity was asked for";
     BodyTooLarge, "body_too_large", Permanent, "The body is larger than allowed";
     EmptyBody, "empty_body", Permanent, "A success status without a body";

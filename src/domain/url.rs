@@ -82,6 +82,16 @@ impl CanonicalUrl {
         self.0.port_or_known_default().unwrap_or_default()
     }
 
+    /// Scheme, host and port: what has one robots.txt.
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+
+    /// What a request names of it.
+    pub fn path_and_query(&self) -> &str {
+        self.0.as_str().get(self.0[..url::Position::BeforePath].len()..).unwrap_or_default()
+    }
+
     /// Whether a user name or password stands in the URL.
     pub fn has_credentials(&self) -> bool {
         !self.0.username().is_empty() || self.0.password().is_some()

@@ -60,12 +60,13 @@ impl Plan<'_> {
         let mut list = run.stdin();
         let mut urls = server.urls();
         urls.retain(|(manner, _)| self.costs.contains(&manner.cost) && (manner.needs_http2() || !self.http2));
+        within(self.in_time, "a database", || finish(place.facemill("export")).status.success());
         let (mut done, mut wrong) = (0, Vec::new());
         for urls in urls.chunks(self.at_once) {
             let lines: String = urls.iter().map(|(_, url)| format!("{url}\n")).collect();
             list.write_all(lines.as_bytes()).unwrap();
             done += urls.len();
-            within(self.in_time, &lines, || place.path("facemill.db").exists() && place.rows("").len() == done);
+            within(self.in_time, &lines, || place.rows("").len() == done);
             let rows = place.rows_by_url("");
             for (manner, url) in urls {
                 let row = &rows[url];

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::CanonicalUrl,
-    stages::fetch::{AddressPolicy, FetchOptions, HttpBody, HttpClient, HttpError, HttpResponse, WEB_PORTS},
+    stages::fetch::{FetchOptions, HttpBody, HttpClient, HttpError, HttpResponse, WEB_PORTS},
     telemetry::DnsMetrics,
 };
 
@@ -69,7 +69,7 @@ impl HttpAdapter {
     }
 
     pub(super) fn with_dns(options: &FetchOptions, dns: &Dns) -> Result<Self, HttpBuildError> {
-        let policy = AddressPolicy { allow_networks: options.allow_networks.clone() };
+        let policy = options.addresses();
         let first_byte = FirstByte {
             limit: options.first_byte_timeout,
             connect: options.dns_timeout + options.connect_timeout + options.tls_timeout,

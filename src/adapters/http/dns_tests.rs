@@ -139,7 +139,7 @@ fn question(mut rest: &[u8]) -> (String, u8, Vec<u8>) {
 
 fn vetted(dns: Dns, networks: &[&str], ports: Ports) -> VettedDns {
     let allow_networks = networks.iter().map(|network| network.parse().unwrap()).collect();
-    VettedDns { dns, policy: AddressPolicy { allow_networks }, ports }
+    VettedDns { dns, policy: AddressPolicy { allow_networks, ..AddressPolicy::default() }, ports }
 }
 
 fn zone(name: &str) -> Answer {

@@ -347,6 +347,56 @@ async fn a_connection_that_breaks_is_lost_wherever_it_breaks() {
 }
 
 #[tokio::test]
+async fn robots_txt_is_asked_for_once_and_honoured_where_that_is_switched_on() {
+    let server = Server::start(|path| match path {
+        "/robots.txt" => response("301 Moved", &[("Location", "/rules")], b""),
+        "/rules" => response("200 OK", &[], b"User-agent: facemill\nDisallow: /private/\n"),
+        _ => response("200 OK", &[], &jpeg(100)),
+    })
+    .await;
+    let asked =
+        |path: &str| server.requests().iter().filter(|request| request.starts_with(&format!("GET {path} "))).count();
+    process(&fetch(options()), &server.url("/private/a.jpg")).await.unwrap();
+    assert_eq!(asked("/robots.txt"), 0);
+    let fetch = fetch(FetchOptions { honour_robots_txt: true, ..options() });
+    for _ in 0..3 {
+        process(&fetch, &server.url("/a.jpg")).await.unwrap();
+        assert_eq!(refusal(&fetch, &server.url("/private/a.jpg")).await, (Reason::OptedOut, None));
+    }
+    assert_eq!((asked("/robots.txt"), asked("/rules"), asked("/private/a.jpg")), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn without_a_robots_txt_everything_is_allowed_and_while_it_cannot_be_had_nothing() {
+    let server = Server::start(|path| match path {
+        "/robots.txt" => response("404 Not Found", &[], b"User-agent: *\nDisallow: /"),
+        _ => response("200 OK", &[], &jpeg(100)),
+    })
+    .await;
+    let with = || FetchOptions { honour_robots_txt: true, ..without_rests(hasty()) };
+    process(&fetch(with()), &server.url("/a.jpg")).await.unwrap();
+    for steps in [response("503 Busy", &[], b""), vec![Step::Hang], vec![Step::Close]] {
+        let answer =
+            move |path: &str| if path == "/robots.txt" { steps.clone() } else { response("200 OK", &[], &jpeg(100)) };
+        let server = Server::start(answer).await;
+        let (reason, _) = refusal(&fetch(with()), &server.url("/a.jpg")).await;
+        assert!(reason.is_transient(), "{reason}");
+        assert!(!server.requests().iter().any(|request| request.starts_with("GET /a.jpg")));
+    }
+    let endless =
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(), b"5\r\nAllow\r\n".to_vec()].concat();
+    let server = Server::start(move |path| match path {
+        "/robots.txt" => vec![
+            Step::Send(endless.clone()),
+            Step::Repeat([b"2710\r\n".as_slice(), &[b'\n'; 10_000], b"\r\n"].concat(), Duration::ZERO),
+        ],
+        _ => response("200 OK", &[], &jpeg(100)),
+    })
+    .await;
+    process(&fetch(with()), &server.url("/a.jpg")).await.expect("what is beyond the limit does not count");
+}
+
+#[tokio::test]
 async fn an_opt_out_is_honoured_unless_switched_off() {
     let server = Server::start(|path| {
         let value = match path {

@@ -11,12 +11,14 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub struct AddressPolicy {
     /// Networks that are open whatever the list says, on any port.
     pub allow_networks: Vec<IpNet>,
+    /// Whether nothing else is: a rehearsal that the public internet does not see.
+    pub only_those: bool,
 }
 
 impl AddressPolicy {
     /// Whether a connection to this address is allowed, on the ports of the web.
     pub fn permits(&self, address: IpAddr) -> bool {
-        is_public(address) || self.opened(address)
+        (is_public(address) && !self.only_those) || self.opened(address)
     }
 
     /// Whether the user opened this address, which holds for any port.

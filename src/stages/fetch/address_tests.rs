@@ -1,7 +1,8 @@
 use super::*;
 
 fn policy(networks: &[&str]) -> AddressPolicy {
-    AddressPolicy { allow_networks: networks.iter().map(|network| network.parse().unwrap()).collect() }
+    let allow_networks = networks.iter().map(|network| network.parse().unwrap()).collect();
+    AddressPolicy { allow_networks, only_those: false }
 }
 
 /// Every address stands one step inside or outside an edge of a block of the two IANA special-purpose registries, or is
@@ -117,6 +118,13 @@ fn every_special_block_is_refused_to_its_edges() {
 fn nothing_is_opened_unless_the_user_opens_it() {
     let policy = policy(&[]);
     assert!(addresses(REFUSED).iter().chain(&addresses(PERMITTED)).all(|address| !policy.opened(*address)));
+}
+
+#[test]
+fn in_a_rehearsal_the_public_internet_is_refused_too() {
+    let policy = AddressPolicy { only_those: true, ..policy(&["127.0.0.0/8"]) };
+    assert!(addresses(PERMITTED).iter().all(|address| !policy.permits(*address)));
+    assert!(policy.permits("127.0.0.1".parse().unwrap()));
 }
 
 #[test]

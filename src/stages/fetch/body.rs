@@ -98,7 +98,7 @@ fn too_large(limit: usize) -> Failure {
     Failure::new(Reason::BodyTooLarge, format!("the body is larger than {limit} bytes"))
 }
 
-fn stalled(expired: Expired) -> Failure {
+pub(super) fn stalled(expired: Expired) -> Failure {
     match expired {
         Expired::Step => Failure::new(Reason::ReadTimeout, "the body stalled"),
         Expired::Total => super::total_timeout(),

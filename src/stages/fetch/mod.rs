@@ -9,6 +9,7 @@ mod options;
 mod port;
 mod retry_after;
 mod robots;
+mod robots_txt;
 mod site;
 mod turns;
 
@@ -29,6 +30,7 @@ use self::{
     body::Collected,
     clock::{Clock, Expired},
     memory::Memory,
+    robots_txt::KnownRules,
     turns::Turns,
 };
 use super::{Effect, Stage};
@@ -49,6 +51,7 @@ pub struct Fetch<C> {
     memory: Memory,
     options: FetchOptions,
     closing: CancellationToken,
+    rules: KnownRules,
 }
 
 /// What one hop came to.
@@ -88,11 +91,12 @@ impl<C: HttpClient> Fetch<C> {
     pub fn new(client: C, options: FetchOptions) -> Self {
         Fetch {
             client,
-            policy: AddressPolicy { allow_networks: options.allow_networks.clone() },
+            policy: options.addresses(),
             turns: Turns::new(&options),
             memory: Memory::new(options.max_bytes_in_flight),
             options,
             closing: CancellationToken::new(),
+            rules: robots_txt::known_rules(),
         }
     }
 
@@ -105,6 +109,14 @@ impl<C: HttpClient> Fetch<C> {
     /// while it waits for another.
     async fn hop(&self, url: &CanonicalUrl, clock: &mut Clock) -> Result<Hop, Failure> {
         let literal = self.vet(url)?;
+        if self.options.honour_robots_txt {
+            let Some(rules) = self.closing.run_until_cancelled(self.rules(url, clock)).await else {
+                return Ok(Hop::Closed);
+            };
+            if !rules?.allow(url) {
+                return Err(Failure::new(Reason::OptedOut, "robots.txt disallows it"));
+            }
+        }
         let host = url.host().map(|host| host.to_string()).unwrap_or_default();
         let turn = self.turns.turn(&host, self.address(url, literal, clock));
         let Some(turn) = self.closing.run_until_cancelled(turn).await else { return Ok(Hop::Closed) };

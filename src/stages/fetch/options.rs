@@ -2,7 +2,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{breaker::BreakerOptions, site::HostPattern};
+use super::{address::AddressPolicy, breaker::BreakerOptions, site::HostPattern};
 
 /// What fetch may do, and for how long.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct FetchOptions {
     pub min_rate_grace: Duration,
     /// Whether a server's opt-out in `X-Robots-Tag` is honoured.
     pub honour_robots_tag: bool,
+    /// Whether a server's robots.txt is asked for and honoured.
+    pub honour_robots_txt: bool,
     /// Whether HTTP/2 is spoken where a server offers it.
     pub http2: bool,
     /// What one site has to bear: all hosts of one registrable domain.
@@ -51,11 +53,20 @@ pub struct FetchOptions {
     pub patience: Duration,
     /// Networks that are open although the address allow-list refuses them, on any port.
     pub allow_networks: Vec<IpNet>,
+    /// Whether nothing but those may be fetched from.
+    pub only_allowed_networks: bool,
     /// Most exchanges at once, over all hosts.
     pub concurrency: usize,
     /// Memory for bodies, in bytes, over all hosts, from their first byte until the last stage lets go of them.
     /// One body of `max_body_bytes` may come on top.
     pub max_bytes_in_flight: usize,
+}
+
+impl FetchOptions {
+    /// Which addresses may be connected to.
+    pub fn addresses(&self) -> AddressPolicy {
+        AddressPolicy { allow_networks: self.allow_networks.clone(), only_those: self.only_allowed_networks }
+    }
 }
 
 /// For tests; what a user gets stands in `config/default.toml`.
@@ -77,6 +88,7 @@ impl Default for FetchOptions {
             min_bytes_per_second: 1024,
             min_rate_grace: Duration::from_secs(5),
             honour_robots_tag: true,
+            honour_robots_txt: false,
             http2: false,
             host_limits: HostLimits { concurrency: 16, rate: None },
             address_limits: HostLimits { concurrency: 64, rate: None },
@@ -85,6 +97,7 @@ impl Default for FetchOptions {
             breaker: BreakerOptions { failures: 20, rest: Duration::from_secs(30), longest: Duration::from_secs(600) },
             patience: Duration::from_secs(10),
             allow_networks: Vec::new(),
+            only_allowed_networks: false,
             concurrency: 128,
             max_bytes_in_flight: 64 << 20,
         }
