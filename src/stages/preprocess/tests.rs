@@ -543,3 +543,7 @@ proptest! {
         }
     }
 }
+
+mod bombs;
+mod formats;
+mod pictures;
