@@ -3,7 +3,7 @@
 
 use image::ImageFormat;
 
-use super::jpeg;
+use super::{gif, jpeg, webp};
 use crate::{
     domain::{Failure, Reason},
     stages::magic::PictureFormat,
@@ -29,8 +29,8 @@ pub(super) enum Coding {
     Raster {
         /// The format.
         format: ImageFormat,
-        /// Most bytes a pixel that are held at once on the way to RGB.
-        pixel_bytes: u64,
+        /// Most bytes that are held at once on the way to RGB.
+        memory: u64,
     },
 }
 
@@ -55,29 +55,42 @@ impl Header {
             }
             None => return Err(Failure::new(Reason::NotAnImage, "no picture format starts with these bytes")),
         };
-        let (width, height, pixel_bytes) = raster_size(format, bytes)
-            .ok_or_else(|| Failure::new(Reason::CorruptImage, "the header ends early or is damaged"))?;
+        let size = match format {
+            ImageFormat::Png => png_size(bytes),
+            ImageFormat::WebP => webp::size(bytes),
+            ImageFormat::Gif => gif::size(bytes),
+            _ => bmp_size(bytes),
+        };
+        let Size { width, height, memory } =
+            size.ok_or_else(|| Failure::new(Reason::CorruptImage, "the header ends early or is damaged"))?;
         if width == 0 || height == 0 {
             return Err(Failure::new(Reason::CorruptImage, "the header declares no pixels"));
         }
-        Ok(Header { width, height, coding: Coding::Raster { format, pixel_bytes } })
+        Ok(Header { width, height, coding: Coding::Raster { format, memory } })
     }
 }
 
-/// Width, height, and most bytes a pixel on the way to RGB: what the decoder writes, its buffers of whole pictures,
-/// and what [`super::raster`] makes of them.
-fn raster_size(format: ImageFormat, bytes: &[u8]) -> Option<(u32, u32, u64)> {
-    match format {
-        ImageFormat::Png => png_size(bytes),
-        ImageFormat::WebP => webp_size(bytes),
-        // The logical screen, GIF89a section 18. RGBA, of a frame that is smaller too, and its indices.
-        ImageFormat::Gif => Some((u16_le(bytes, 6)?.into(), u16_le(bytes, 8)?.into(), 9)),
-        _ => bmp_size(bytes),
+/// What a header says of its picture.
+pub(super) struct Size {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// Most bytes on the way to RGB: what the decoder writes, its buffers of whole pictures, and what
+    /// [`super::raster`] makes of them.
+    pub(super) memory: u64,
+}
+
+impl Size {
+    pub(super) fn with_pixel_bytes(width: u32, height: u32, pixel_bytes: u64) -> Self {
+        Size { width, height, memory: (u64::from(width) * u64::from(height)).saturating_mul(pixel_bytes) }
+    }
+
+    pub(super) fn and_bytes(self, more: u64) -> Self {
+        Size { memory: self.memory.saturating_add(more), ..self }
     }
 }
 
 /// IHDR, PNG specification section 11.2.1.
-fn png_size(bytes: &[u8]) -> Option<(u32, u32, u64)> {
+fn png_size(bytes: &[u8]) -> Option<Size> {
     if bytes.get(12..16)? != b"IHDR" {
         return None;
     }
@@ -97,7 +110,7 @@ fn png_size(bytes: &[u8]) -> Option<(u32, u32, u64)> {
         (true, true, true) => 4 + 4,
         (false, true, true) => 8 + 4,
     };
-    Some((u32_be(bytes, 16)?, u32_be(bytes, 20)?, pixel_bytes))
+    Some(Size::with_pixel_bytes(u32_be(bytes, 16)?, u32_be(bytes, 20)?, pixel_bytes))
 }
 
 /// Whether a tRNS chunk (PNG specification, section 11.3.1.1) comes before the pixels: it becomes an alpha channel.
@@ -113,63 +126,32 @@ fn png_has_transparency(bytes: &[u8]) -> bool {
     false
 }
 
-/// The first chunk of a WebP container: RFC 9649 section 2.7 (VP8X), RFC 6386 section 9.1 (VP8) and
-/// RFC 9649 section 3.4 (VP8L).
-fn webp_size(bytes: &[u8]) -> Option<(u32, u32, u64)> {
-    const ALPHA: u8 = 0x10;
-    const ANIMATION: u8 = 0x02;
-    // RGB, and the planes it is made of.
-    const LOSSY: u64 = 5;
-    // RGB, the RGBA it is made of, and the tables of its transforms.
-    const LOSSLESS: u64 = 8;
-    match bytes.get(12..16)? {
-        b"VP8X" => {
-            let flags = *bytes.get(20)?;
-            let pixel_bytes = match (flags & ANIMATION != 0, flags & ALPHA != 0) {
-                // Three times RGBA (output, canvas, frame), and tables.
-                (true, _) => 13,
-                // RGBA, the planes it is made of, and the alpha channel with the RGBA that it was made of.
-                (false, true) => 11,
-                (false, false) => LOSSLESS,
-            };
-            Some((u24_le(bytes, 24)? + 1, u24_le(bytes, 27)? + 1, pixel_bytes))
-        }
-        b"VP8 " if bytes.get(23..26)? == b"\x9D\x01\x2A" => {
-            Some(((u16_le(bytes, 26)? & 0x3FFF).into(), (u16_le(bytes, 28)? & 0x3FFF).into(), LOSSY))
-        }
-        b"VP8L" if *bytes.get(20)? == 0x2F => {
-            let bits = u32_le(bytes, 21)?;
-            Some(((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, LOSSLESS))
-        }
-        _ => None,
-    }
-}
-
 /// BITMAPCOREHEADER has 16-bit sizes, its successors 32-bit ones; a negative height means top row first. The decoder
 /// writes RGB, or RGBA where a bitmap of 16 or 32 bits a pixel has alpha.
-fn bmp_size(bytes: &[u8]) -> Option<(u32, u32, u64)> {
+fn bmp_size(bytes: &[u8]) -> Option<Size> {
     match u32_le(bytes, 14)? {
-        12 => Some((u16_le(bytes, 18)?.into(), u16_le(bytes, 20)?.into(), 3)),
+        12 => Some(Size::with_pixel_bytes(u16_le(bytes, 18)?.into(), u16_le(bytes, 20)?.into(), 3)),
         _ => {
             let pixel_bytes = if matches!(u16_le(bytes, 28)?, 16 | 32) { 4 + 3 } else { 3 };
-            Some((u32_le(bytes, 18)?, u32_le(bytes, 22)?.cast_signed().unsigned_abs(), pixel_bytes))
+            let height = u32_le(bytes, 22)?.cast_signed().unsigned_abs();
+            Some(Size::with_pixel_bytes(u32_le(bytes, 18)?, height, pixel_bytes))
         }
     }
 }
 
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
-fn u16_le(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn u16_le(bytes: &[u8], at: usize) -> Option<u16> {
     array(bytes, at).map(u16::from_le_bytes)
 }
 
-fn u24_le(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u24_le(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
 }
 
-fn u32_le(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_le(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(u32::from_le_bytes)
 }
 
@@ -206,9 +188,9 @@ mod tests {
         let webp = |chunk: &[u8]| [b"RIFF\0\0\0\0WEBP", chunk].concat();
         let size = |chunk: &[u8]| Header::read(&webp(chunk)).map(|header| (header.width, header.height)).unwrap();
         assert_eq!(size(b"VP8X\x0A\0\0\0\0\0\0\0\x90\x01\0\x2B\x01\0"), (401, 300));
-        assert_eq!(size(b"VP8 \0\0\0\0\0\0\0\x9D\x01\x2A\x90\x01\x2C\x41"), (400, 300));
+        assert_eq!(size(b"VP8 \x0A\0\0\0\0\0\0\x9D\x01\x2A\x90\x01\x2C\x41"), (400, 300));
         let bits: u32 = 399 | 299 << 14;
-        assert_eq!(size(&[b"VP8L\0\0\0\0\x2F".as_slice(), &bits.to_le_bytes()].concat()), (400, 300));
+        assert_eq!(size(&[b"VP8L\x05\0\0\0\x2F".as_slice(), &bits.to_le_bytes()].concat()), (400, 300));
     }
 
     #[test]

@@ -9,8 +9,10 @@ use crate::{
     stages::{resize::rgb8_len, workers::internal},
 };
 
-/// More scans than any encoder writes (usual are 10): each costs a pass over the whole picture.
-const MAX_SCANS: u32 = 100;
+/// More scans than any encoder writes (usual are 10), and pixels of all of them together: each scan costs a pass over
+/// the whole picture, however few bytes it has.
+const MAX_SCANS: u64 = 100;
+const MAX_SCANNED_PIXELS: u64 = 800_000_000;
 
 /// What the segments before the first scan say (ITU-T T.81, annex B).
 #[derive(Debug, Clone, PartialEq)]
@@ -151,6 +153,11 @@ impl Header {
         (side(self.width), side(self.height))
     }
 
+    fn max_scans(&self) -> u32 {
+        let pixels = u64::from(self.width) * u64::from(self.height);
+        (MAX_SCANNED_PIXELS / pixels.max(1)).min(MAX_SCANS) as u32
+    }
+
     /// Bytes that decoding at this scale holds at once.
     pub(super) fn decode_bytes(&self, scale: ScalingFactor) -> u64 {
         let rgb = rgb8_len(self.scaled(scale)) as u64;
@@ -209,9 +216,7 @@ impl Decoder {
     /// # Errors
     /// When there is no memory for it.
     pub(super) fn new() -> Result<Self, Error> {
-        let mut turbo = Decompressor::new()?;
-        turbo.set_scan_limit(MAX_SCANS)?;
-        Ok(Decoder { turbo })
+        Ok(Decoder { turbo: Decompressor::new()? })
     }
 
     /// Decodes to RGB at a scale, into a buffer of any size; says whether the file ended early.
@@ -225,6 +230,7 @@ impl Decoder {
         pixels: &mut Vec<u8>,
     ) -> Result<bool, Failure> {
         self.turbo.set_scaling_factor(scale).map_err(internal)?;
+        self.turbo.set_scan_limit(header.max_scans()).map_err(internal)?;
         let repaired;
         let (bytes, found) = match self.turbo.read_header(bytes) {
             // libjpeg-turbo's interface gives up on a header that libjpeg itself only warns of.

@@ -2,8 +2,9 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, codecs::png::PngDecoder};
 
+use super::webp;
 use crate::domain::{Failure, Reason};
 
 /// Room for what a file carries beside its pixels (profiles, texts), unpacked.
@@ -21,20 +22,30 @@ pub(super) struct Decoded {
 
 /// Decodes the first frame. Alpha is laid over white, which is what pages show behind a picture.
 ///
-/// `size` and `pixel_bytes`, the memory for all pixels, follow from the header; a decoder that wants more
-/// is stopped.
+/// `size` and `memory`, what all pixels need, follow from the header; a decoder that wants more is stopped.
 ///
 /// # Errors
 /// [`Reason::CorruptImage`]: these formats are decoded whole or not at all.
-pub(super) fn rgb8(bytes: &[u8], format: ImageFormat, size: (u32, u32), pixel_bytes: u64) -> Result<Decoded, Failure> {
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut limits = Limits::no_limits();
+pub(super) fn rgb8(bytes: &[u8], format: ImageFormat, size: (u32, u32), memory: u64) -> Result<Decoded, Failure> {
+    let (source, mut limits) = (Cursor::new(bytes), Limits::no_limits());
     (limits.max_image_width, limits.max_image_height) = (Some(size.0), Some(size.1));
-    limits.max_alloc = Some(pixel_bytes + METADATA_BYTES);
+    if format == ImageFormat::Png {
+        // Its decoder counts what is unpacked beside the pixels: the room for pixels is none for a profile.
+        limits.max_alloc = Some(METADATA_BYTES);
+        let mut decoder = PngDecoder::with_limits(source, limits).map_err(failure)?;
+        let exif = decoder.exif_metadata().ok().flatten();
+        return decoded(decoder, exif);
+    }
+    limits.max_alloc = Some(memory.saturating_add(METADATA_BYTES));
+    let mut reader = ImageReader::with_format(source, format);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(failure)?;
+    // The decoder of WebP would ask for as much memory as an EXIF chunk says it has; the other formats have none.
+    let exif = if format == ImageFormat::WebP { webp::exif(bytes).map(<[u8]>::to_vec) } else { None };
+    decoded(reader.into_decoder().map_err(failure)?, exif)
+}
+
+fn decoded(decoder: impl ImageDecoder, exif: Option<Vec<u8>>) -> Result<Decoded, Failure> {
     let size = decoder.dimensions();
-    let exif = decoder.exif_metadata().ok().flatten();
     let picture = DynamicImage::from_decoder(decoder).map_err(failure)?;
     let pixels = if picture.color().has_alpha() {
         over_white(picture.into_rgba8().as_raw())

@@ -544,3 +544,8 @@ proptest! {
         }
     }
 }
+
+mod bombs;
+mod formats;
+mod pictures;
+mod seeds;
