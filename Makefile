@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test it check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka fuzz
+.PHONY: help demo test it check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -66,6 +66,9 @@ bench: assets ## Measure speed and memory (builds with optimisation)
 
 bench-kafka: stack-jars assets ## Measure it on Kafka and Cassandra, started here
 	@benches/cluster.sh
+
+bench-hostile: assets ## Measure what hostile and slow servers cost the others
+	@benches/hostile.sh
 
 doc: need ## Build the API's documentation: target/doc/facemill/index.html
 	@cargo doc --workspace --no-deps
