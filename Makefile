@@ -3,10 +3,11 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test it check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka
+.PHONY: help demo test it check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka fuzz
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
+FUZZ_SECONDS ?= 600
 # With the features that the tests add to the dependencies (--examples asks for them; there are no examples):
 # the demo, the tests and every day's work then share one build of them.
 BUILD := cargo build --workspace --bins --examples
@@ -45,6 +46,9 @@ stack-status: ## Say which of them is up
 
 eval: faces build assets ## Measure average precision on labelled faces (FACES=folder)
 	@python3 scripts/eval.py "$(TARGET)/debug/facemill" "$(FACES)"
+
+fuzz: need ## Fuzz URLs, records and every decoder, each for FUZZ_SECONDS (600; needs a nightly compiler)
+	@scripts/fuzz.sh "$(FUZZ_SECONDS)" $(FUZZ_TARGETS)
 
 clean: ## Remove what was built and downloaded here
 	@rm -rf assets/downloads

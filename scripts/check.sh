@@ -33,9 +33,10 @@ step_with() {
     fi
 }
 
-mapfile -t shell < <(git ls-files --cached --others --exclude-standard '*.sh' .ci/run scripts/kafka/cqlsh)
+mapfile -t shell < <(git ls-files --cached --others --exclude-standard '*.sh' .ci/run scripts/kafka/cqlsh scripts/fuzz/cc)
 
 step 'rustfmt' cargo fmt --all --check
+step 'rustfmt: fuzz' cargo fmt --manifest-path fuzz/Cargo.toml --check
 step 'layers' scripts/check-layers.py
 step 'layers: the checker' scripts/test-check-layers.py
 step 'needs: the checker' scripts/test-need.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the checkers of `make check` into ${XDG_CACHE_HOME:-~/.cache}/facemill/tools, once, at fixed versions.
-# Prints the folder with the programs.
+# Prints the folder with the programs. `tools.sh cargo-fuzz` brings that one too.
 set -euo pipefail
 
 scripts=$(cd "$(dirname "$0")" && pwd)
@@ -23,6 +23,7 @@ cargo_tool() {
 
 cargo_tool cargo-deny 0.20.2 '2 minutes'
 cargo_tool cargo-machete 0.9.2 '1 minute'
+[ "${1:-}" != cargo-fuzz ] || cargo_tool cargo-fuzz 0.13.1 '1 minute'
 
 if ! cmp --silent "$scripts/tools.txt" "$tools/wheels.txt"; then
     echo 'Installing typos, taplo and shellcheck (once; seconds)' >&2

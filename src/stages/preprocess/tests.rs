@@ -547,3 +547,4 @@ proptest! {
 mod bombs;
 mod formats;
 mod pictures;
+mod seeds;
