@@ -16,6 +16,17 @@ export PATH=$tools:$PATH
 
 rustup run nightly rustc --version >/dev/null 2>&1 ||
     { echo 'fuzz: a nightly compiler is missing. Type: rustup toolchain install nightly --profile minimal' >&2; exit 1; }
+mkdir -p "$cache"
+# The versions that are shipped are the versions that are fuzzed; cargo adds the fuzzer to them.
+cp Cargo.lock fuzz/Cargo.lock
+rm -rf "$cache/seeds"
+# The everyday build: the compiler of the fuzz build comes after it.
+FACEMILL_FUZZ_SEEDS=$cache/seeds cargo test --quiet --lib seeds_of_fuzzing >/dev/null
+for list in fuzz/seeds/*.txt; do
+    target=$(basename "$list" .txt)
+    mkdir -p "$cache/seeds/$target"
+    csplit --quiet --elide-empty-files --suppress-matched --prefix "$cache/seeds/$target/" "$list" '/^===$/' '{*}'
+done
 # Coverage of libjpeg-turbo needs clang; without it the fuzzer sees the Rust code alone.
 if command -v clang-14 >/dev/null && compgen -G '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.asan-*' >/dev/null; then
     export CC=$PWD/scripts/fuzz/cc CXX=clang++-14
@@ -23,16 +34,6 @@ else
     echo 'fuzz: without clang-14 and libclang-rt-14-dev the C of libjpeg-turbo is neither watched nor covered' >&2
 fi
 
-mkdir -p "$cache"
-# The versions that are shipped are the versions that are fuzzed; cargo adds the fuzzer to them.
-cp Cargo.lock fuzz/Cargo.lock
-rm -rf "$cache/seeds"
-FACEMILL_FUZZ_SEEDS=$cache/seeds cargo test --quiet --lib seeds_of_fuzzing >/dev/null
-for list in fuzz/seeds/*.txt; do
-    target=$(basename "$list" .txt)
-    mkdir -p "$cache/seeds/$target"
-    csplit --quiet --elide-empty-files --suppress-matched --prefix "$cache/seeds/$target/" "$list" '/^===$/' '{*}'
-done
 RUSTUP_TOOLCHAIN=nightly cargo fuzz build --target-dir "$cache/target"
 
 failed=()

@@ -69,13 +69,17 @@ fn decoders_end_with_the_program_however_that_one_ends() {
 }
 
 #[test]
-fn a_decoder_holds_none_of_the_settings_and_secrets_of_the_program() {
+fn a_decoder_has_a_limit_of_memory_and_none_of_the_settings_and_secrets_of_the_program() {
     let (place, photos) = (Place::new(), Place::new());
     let (server, mut run) = run(&place, &photos, "");
     run.until(|| server.total_hits() > 0);
     let children = run.children();
     assert!(!children.is_empty());
     for (child, _) in children {
+        let limits = fs::read_to_string(format!("/proc/{child}/limits")).unwrap();
+        let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+        let bytes: u64 = data.split_whitespace().rev().nth(1).unwrap().parse().unwrap();
+        assert!((1 << 28..1 << 29).contains(&bytes), "{data}");
         let environment = fs::read(format!("/proc/{child}/environ")).unwrap();
         assert!(!String::from_utf8_lossy(&environment).contains("FACEMILL"));
         let files = fs::read_dir(format!("/proc/{child}/fd")).unwrap();
