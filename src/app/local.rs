@@ -22,7 +22,12 @@ use crate::{
         Gate, Next, Outlets, Runner, Work,
         ports::{Publish, ResultStore, Source},
     },
-    stages::{Stage, detect::Detect, fetch::Fetch, preprocess::Preprocess},
+    stages::{
+        Stage,
+        detect::Detect,
+        fetch::{Fetch, FetchOptions},
+        preprocess::Preprocess,
+    },
     telemetry::Metrics,
 };
 
@@ -61,8 +66,12 @@ impl Stages {
     pub fn build(settings: &Settings) -> Result<Self, AppError> {
         let frame_format = frame_format(settings, FrameFormat::Rgb8);
         let (detect, model) = build_detect(settings)?;
+        let options = fetch_options(settings);
+        // There is no other place for URLs of a host that rests: a short trouble is waited for.
+        let patience = options.patience.max(options.breaker.rest + Duration::from_secs(1));
+        let options = FetchOptions { patience, ..options };
         Ok(Stages {
-            fetch: build_fetch(fetch_options(settings), Arc::default())?,
+            fetch: build_fetch(options, Arc::default())?,
             preprocess: build_preprocess(settings, frame_format)?,
             detect,
             pipeline: pipeline(settings, &model, frame_format),

@@ -197,6 +197,7 @@ fn fetch_options(settings: &Settings) -> FetchOptions {
         max_waiting: None,
         breaker: BreakerOptions {
             failures: fetch.host_failures,
+            wasted: fetch.host_wasted,
             rest: fetch.host_rest,
             longest: fetch.host_longest_rest,
         },

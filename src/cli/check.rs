@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn what_does_not_need_a_secret_that_cannot_be_read_is_looked_at_all_the_same() {
         let found = found(&["--set=kafka.config_files.sasl.password=/no/such/file"]).unwrap();
-        assert_eq!(failed(&found), ["configuration", "database"]);
+        assert_eq!(failed(&found), ["configuration", "user agent", "database"]);
         assert!(found[0].detail.contains("sasl.password") && found[0].detail.contains("/no/such/file"), "{}", found[0]);
     }
 

@@ -50,7 +50,8 @@ impl Loaded {
             ),
             ("preprocess.threads", preprocess.threads <= 1024, "must be at most 1024"),
             ("detect.threads", detect.threads <= 1024, "must be at most 1024"),
-            ("fetch.max_body_bytes", fetch.max_body_bytes >= 1, "must be at least 1"),
+            ("fetch.max_body_bytes", (1..=1 << 30).contains(&fetch.max_body_bytes), "must be from 1 to 1073741824"),
+            ("fetch.host_longest_rest", fetch.host_longest_rest >= fetch.host_rest, "must be at least fetch.host_rest"),
             (
                 "fetch.body_budget_bytes",
                 fetch.body_budget_bytes >= fetch.max_body_bytes,
@@ -144,6 +145,7 @@ impl Loaded {
             ("fetch.read_timeout", fetch.read_timeout),
             ("fetch.total_timeout", fetch.total_timeout),
             ("fetch.min_rate_grace", fetch.min_rate_grace),
+            ("fetch.host_wasted", fetch.host_wasted),
             ("fetch.host_rest", fetch.host_rest),
             ("fetch.host_longest_rest", fetch.host_longest_rest),
             ("preprocess.decode_timeout", preprocess.decode_timeout),
@@ -171,11 +173,12 @@ fn is_topic_name(text: &str) -> bool {
 
 /// What fetch makes a `HostPattern` of.
 fn is_host_pattern(text: &str) -> bool {
-    if text.contains('/') {
-        return text.parse::<ipnet::IpNet>().is_ok();
+    if text.parse::<std::net::IpAddr>().is_ok() || text.parse::<ipnet::IpNet>().is_ok() {
+        return true;
     }
+    // What no host's name has can match none: a port, a path, a letter that is written otherwise in a URL.
     let name = text.strip_prefix("*.").unwrap_or(text);
-    !name.is_empty() && !name.starts_with('.') && !name.contains(['*', ' '])
+    !name.is_empty() && name.is_ascii() && !name.starts_with('.') && !name.contains(['*', ' ', ':', '/'])
 }
 
 /// A delay that can be the end of a topic's name.

@@ -43,6 +43,8 @@ pub struct FetchSettings {
     pub host_queue: usize,
     pub host_failures: u32,
     #[serde(with = "humantime_serde")]
+    pub host_wasted: Duration,
+    #[serde(with = "humantime_serde")]
     pub host_rest: Duration,
     #[serde(with = "humantime_serde")]
     pub host_longest_rest: Duration,

@@ -157,7 +157,7 @@ impl Facts {
         let mut headers = Headers::default();
         headers.push(header::JOB, self.job.clone());
         headers.push(header::SUBMITTED_AT, self.submitted_at.as_micros().to_string());
-        headers.push(header::ATTEMPTS, self.attempts.saturating_add(1).to_string());
+        headers.push(header::ATTEMPTS, self.attempts.to_string());
         headers.push(header::WAITS, waits.to_string());
         headers.push(header::NOT_BEFORE, not_before.as_micros().to_string());
         headers.push(header::REASON, reason.as_str());

@@ -32,6 +32,14 @@ impl Outlets {
         let index = left.iter().position(|later| later.delay >= asked).or(left.len().checked_sub(1))?;
         Some((u32::try_from(done + index + 1).ok()?, left.get(index)?))
     }
+
+    /// Where a URL waits that was refused its turn and not tried: the longest wait comes again and again, and is left for
+    /// a failure too.
+    pub(super) fn wait_for_turn(&self, waits: u32) -> Option<(u32, &Later)> {
+        let last = self.later.len().checked_sub(1)?;
+        let index = usize::try_from(waits).unwrap_or(last).min(last);
+        Some((u32::try_from((index + 1).min(last)).ok()?, self.later.get(index)?))
+    }
 }
 
 #[cfg(test)]
@@ -62,6 +70,10 @@ mod tests {
         assert_eq!(wait(0, 120), Some((2, 600)), "the first topic would be too soon");
         assert_eq!(wait(0, 86_400), Some((3, 3600)), "no topic waits that long: the longest there is");
         assert_eq!(wait(u32::MAX, 0), None);
+        let turn = |waits| outlets.wait_for_turn(waits).map(|(waits, later)| (waits, later.delay.as_secs()));
+        assert_eq!((turn(0), turn(1), turn(2)), (Some((1, 60)), Some((2, 600)), Some((2, 3600))));
+        assert_eq!(turn(u32::MAX), Some((2, 3600)), "until it has its turn");
         assert!(Outlets::default().wait(0, Duration::ZERO).is_none());
+        assert!(Outlets::default().wait_for_turn(0).is_none());
     }
 }

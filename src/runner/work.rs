@@ -227,10 +227,16 @@ impl<S: Stage> Work<S> {
             self.bury(topic, delivery, DeadLetterClass::InternalError, &failure.detail).await?;
         }
         let asked = failure.retry_after.unwrap_or_default();
+        // It was refused its turn: no try of its own.
+        let is_refused = failure.reason == Reason::HostBusy;
+        let wait =
+            if is_refused { self.outlets.wait_for_turn(facts.waits) } else { self.outlets.wait(facts.waits, asked) };
         if failure.reason.is_transient()
-            && let Some((waits, later)) = self.outlets.wait(facts.waits, asked)
+            && let Some((waits, later)) = wait
         {
-            let record = facts.resubmission(waits, Timestamp::now() + later.delay, failure.reason);
+            let attempts = facts.attempts.saturating_add(u32::from(!is_refused));
+            let next = Facts { attempts, ..facts.clone() };
+            let record = next.resubmission(waits, Timestamp::now() + later.delay, failure.reason);
             match self.until_available("put a URL off", || later.topic.publish(&record)).await {
                 Err(PortError::TooLarge(error)) => tracing::warn!(image_id = %facts.image_id, %error, "cannot put off"),
                 put_off => {

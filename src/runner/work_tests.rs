@@ -179,6 +179,20 @@ async fn a_permanent_failure_is_worked_on_again_where_the_record_asks_for_its_re
 }
 
 #[tokio::test]
+async fn a_url_that_is_refused_its_turn_waits_until_it_has_it_and_uses_up_no_try() {
+    let world = Arc::default();
+    let work = work(Always(|_| fail(Reason::HostBusy)), &world);
+    let mut record = delivery(URL).record;
+    for _ in 0..5 {
+        work.carry(&Delivery { record, ..delivery(b"") }).await.unwrap();
+        record = world.records("later").pop().unwrap();
+        assert_eq!(record.headers.get("attempts").unwrap(), "1");
+        assert_eq!(record.headers.get("waits").unwrap(), "0");
+    }
+    assert_eq!((world.records("later").len(), world.rows().len()), (5, 0));
+}
+
+#[tokio::test]
 async fn what_a_closing_stage_gives_back_has_no_outcome_and_is_not_settled() {
     let world = Arc::default();
     let done = work(Always(|_| Ok(Effect::Untouched)), &world).carry(&delivery(URL)).await.unwrap();

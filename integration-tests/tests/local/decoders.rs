@@ -6,7 +6,7 @@ use integration_tests::{Options, WebServer};
 
 use crate::{
     pictures::write_small,
-    program::{Place, Running, signal, start, text},
+    program::{Place, Running, signal, start},
 };
 
 const URLS: usize = 300;
@@ -36,16 +36,14 @@ fn decoders_that_are_killed_cost_no_picture() {
 }
 
 #[test]
-fn a_picture_whose_decoder_hangs_ends_in_time_and_the_next_one_has_a_decoder() {
+fn a_picture_whose_decoder_hangs_has_another_one_in_time() {
     let (place, photos) = (Place::new(), Place::new());
     let (server, mut run) = run(&place, &photos, "--set preprocess.decode_timeout=2s");
     run.until(|| server.total_hits() > URLS / 10);
     let children = run.children();
     assert_eq!(children.len(), 2, "{children:?}");
     assert!(children.iter().all(|(child, _)| signal(*child, "STOP")));
-    run.end().success().counts("300 of 300 URLs: 298 detected");
-    let failed = place.rows("--status failed");
-    assert!(failed.iter().all(|row| text(&row["reason"]) == "decode_timeout"), "{failed:?}");
+    run.end().success().says(&["decoder crashed or hung"]).counts("300 of 300 URLs: 300 detected");
 }
 
 #[test]
@@ -72,14 +70,15 @@ fn decoders_end_with_the_program_however_that_one_ends() {
 fn a_decoder_has_a_limit_of_memory_and_none_of_the_settings_and_secrets_of_the_program() {
     let (place, photos) = (Place::new(), Place::new());
     let (server, mut run) = run(&place, &photos, "");
-    run.until(|| server.total_hits() > 0);
+    run.until(|| server.total_hits() > URLS / 4);
     let children = run.children();
     assert!(!children.is_empty());
     for (child, _) in children {
         let limits = fs::read_to_string(format!("/proc/{child}/limits")).unwrap();
         let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
-        let bytes: u64 = data.split_whitespace().rev().nth(1).unwrap().parse().unwrap();
-        assert!((1 << 28..1 << 29).contains(&bytes), "{data}");
+        let bytes: u64 = data.split_whitespace().nth(3).unwrap().parse().unwrap();
+        // As much as one of these small photographs needs, and 128 MiB.
+        assert!((1 << 27..1 << 28).contains(&bytes), "{data}");
         let environment = fs::read(format!("/proc/{child}/environ")).unwrap();
         assert!(!String::from_utf8_lossy(&environment).contains("FACEMILL"));
         let files = fs::read_dir(format!("/proc/{child}/fd")).unwrap();

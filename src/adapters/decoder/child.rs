@@ -7,14 +7,17 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 use super::protocol::{Answer, READY, read_block, write_block};
-use crate::stages::preprocess::{Decode, PreprocessError, PreprocessOptions};
+use crate::stages::preprocess::{Decode, PreprocessError, PreprocessOptions, decode_memory};
 
 /// Longest description of the options, and longest picture: the limits of those who send them are far below.
 const MAX_OPTIONS: usize = 64 << 10;
 const MAX_PICTURE: usize = 1 << 30;
 
-/// Memory beyond what the decoders' budget counts: the picture as it came, its frame, and the program's own.
+/// Memory beyond the estimate for a picture: the picture as it came, its frame, what the allocator keeps of the one
+/// before, and the program's own.
 const OWN_BYTES: u64 = 128 << 20;
 
 /// How much longer than its parent a child waits for the end of a decode: without a parent nobody else would end it.
@@ -42,28 +45,34 @@ pub fn serve<D: Decode>(
     socket: impl Read + Write,
     build: impl FnOnce(PreprocessOptions) -> Result<D, PreprocessError>,
 ) -> Result<(), ServeError> {
+    // A picture that crashes many decoders fills no disk.
+    let _ = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0);
     // The parent says what came of a picture.
     std::panic::set_hook(Box::new(|_| {}));
     serve_within(socket, build, limit_memory)
 }
 
-/// The same, in a process that has more to do; `limit` is given the most memory that it may take.
+/// The same, in a process that has more to do; `limit` is given the most memory that each picture may take.
 pub(super) fn serve_within<D: Decode>(
     mut socket: impl Read + Write,
     build: impl FnOnce(PreprocessOptions) -> Result<D, PreprocessError>,
-    limit: impl FnOnce(u64),
+    limit: impl Fn(u64),
 ) -> Result<(), ServeError> {
     let (options, longest): (PreprocessOptions, Duration) =
         serde_json::from_slice(&read_block(&mut socket, MAX_OPTIONS)?)?;
-    limit(options.decode_bytes.saturating_add(OWN_BYTES));
-    let mut decoder = build(options)?;
+    let mut decoder = build(options.clone())?;
     let watch = Watch::start(longest + GRACE)?;
     write_block(&mut socket, READY)?;
     loop {
-        let picture = match read_block(&mut socket, MAX_PICTURE) {
+        let picture: Bytes = match read_block(&mut socket, MAX_PICTURE) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             picture => picture?.into(),
         };
+        limit(
+            decode_memory(&picture, &options)
+                .min(options.decode_bytes)
+                .saturating_add(OWN_BYTES + picture.len() as u64),
+        );
         watch.begin();
         let result = catch_unwind(AssertUnwindSafe(|| decoder.decode(&picture)));
         watch.end();
@@ -80,7 +89,9 @@ pub(super) fn serve_within<D: Decode>(
 /// Lets the system refuse what no estimate foresaw. Where it cannot, the estimates have to do.
 fn limit_memory(bytes: u64) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rlimit::setrlimit(rlimit::Resource::DATA, bytes, bytes) {
+    if let Err(error) = rlimit::getrlimit(rlimit::Resource::DATA)
+        .and_then(|(_, most)| rlimit::setrlimit(rlimit::Resource::DATA, bytes.min(most), most))
+    {
         tracing::debug!(%error, "decoder without a limit of memory");
     }
     #[cfg(not(target_os = "linux"))]

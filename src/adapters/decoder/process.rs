@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::protocol::{Answer, READY, read_block, write_block};
 use crate::{
-    domain::{Failure, Picture, Reason},
+    domain::{Failure, FrameFormat, Picture, Reason},
     stages::preprocess::{Decode, PreprocessError, PreprocessOptions},
 };
 
@@ -25,6 +25,9 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// Attempts to start a child, and the first pause between two; each is twice as long as the one before.
 const STARTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest detail of a failure, in characters: it goes into a row.
+const MAX_DETAIL: usize = 500;
 
 /// Longest answer without its frame.
 const MAX_ANSWER: usize = 64 << 10;
@@ -57,6 +60,9 @@ pub struct DecoderProcess {
     options: Vec<u8>,
     /// Longest answer with a frame.
     max_frame: usize,
+    /// Longest side of a frame, in pixels.
+    working_size: u32,
+    frame_format: FrameFormat,
     /// How long one picture may take.
     limit: Duration,
     running: Option<Running>,
@@ -75,11 +81,13 @@ impl DecoderProcess {
     /// When it does not start.
     pub fn start(program: Program, options: &PreprocessOptions, limit: Duration) -> Result<Self, PreprocessError> {
         let trouble = |error: &dyn fmt::Display| PreprocessError::Decoder(format!("as a process: {error}"));
-        let side = options.working_size as usize;
+        let (working_size, frame_format) = (options.working_size, options.frame_format);
+        let side = working_size as usize;
         let options = serde_json::to_vec(&(options, limit)).map_err(|error| trouble(&error))?;
         // JPEG is never larger than the pixels for long: its headers are.
         let max_frame = 3 * side * side + MAX_ANSWER;
-        let mut decoder = DecoderProcess { program, options, max_frame, limit, running: None };
+        let mut decoder =
+            DecoderProcess { program, options, max_frame, working_size, frame_format, limit, running: None };
         decoder.running = Some(decoder.spawn().map_err(|error| trouble(&error))?);
         Ok(decoder)
     }
@@ -132,9 +140,21 @@ impl DecoderProcess {
         Ok(self.running.insert(running))
     }
 
+    /// Whether a frame is what its child says: the next stage goes by it.
+    fn is_right(&self, picture: &Picture, frame: &[u8]) -> bool {
+        let (width, height) = (picture.frame_width, picture.frame_height);
+        let sides = 1..=self.working_size;
+        let is_whole = match picture.frame_format {
+            FrameFormat::Rgb8 => frame.len() as u64 == 3 * u64::from(width) * u64::from(height),
+            FrameFormat::Jpeg => !frame.is_empty(),
+        };
+        sides.contains(&width) && sides.contains(&height) && picture.frame_format == self.frame_format && is_whole
+    }
+
     fn ask(&mut self, bytes: &Bytes) -> io::Result<(Answer, Vec<u8>)> {
         let (limit, max_frame) = (self.limit, self.max_frame);
-        let mut timed = Timed::new(&self.running()?.socket, limit);
+        // Of another kind than a time-out, whatever the system says of its own shortage.
+        let mut timed = Timed::new(&self.running().map_err(io::Error::other)?.socket, limit);
         write_block(&mut timed, bytes)?;
         let answer = read_block(&mut timed, MAX_ANSWER)?;
         let frame = read_block(&mut timed, max_frame)?;
@@ -144,24 +164,28 @@ impl DecoderProcess {
 
 impl Decode for DecoderProcess {
     fn decode(&mut self, bytes: &Bytes) -> Result<(Picture, Vec<u8>), Failure> {
-        // A child may have been ended by others, for want of memory for example: the picture gets a second one.
+        // A child may have been ended by others, for want of memory for example, or stopped with us for a while: the
+        // picture gets a second one.
         for is_last in [false, true] {
             let error = match self.ask(bytes) {
-                Ok((Answer::Frame(picture), frame)) => return Ok((picture, frame)),
-                Ok((Answer::Failure { reason, detail }, _)) => return Err(Failure::new(reason, detail)),
+                Ok((Answer::Frame(picture), frame)) if self.is_right(&picture, &frame) => return Ok((picture, frame)),
+                Ok((Answer::Frame(picture), _)) => io::Error::other(format!("no frame goes with {picture:?}")),
+                Ok((Answer::Failure { reason, detail }, _)) => {
+                    return Err(Failure::new(reason, detail.chars().take(MAX_DETAIL).collect::<String>()));
+                }
                 Err(error) => error,
             };
             let status = self.running.take().map(|mut running| running.end());
-            if is_timeout(&error) {
-                let detail = format!("the picture did not decode within {:?}", self.limit);
+            let status = status.unwrap_or_else(|| "it did not start".to_owned());
+            if is_last && is_timeout(&error) {
+                let detail = format!("the picture did not decode within {:?}, nor when tried again", self.limit);
                 return Err(Failure::new(Reason::DecodeTimeout, detail));
             }
-            let status = status.unwrap_or_else(|| "it did not start".to_owned());
             if is_last {
                 let detail = format!("the picture's decoder crashed twice: {status} ({error})");
                 return Err(Failure::new(Reason::InternalError, detail));
             }
-            tracing::warn!(%error, status, "a picture's decoder crashed; trying a new one");
+            tracing::warn!(%error, status, "a picture's decoder crashed or hung; trying a new one");
         }
         Err(Failure::new(Reason::InternalError, "no decoder"))
     }

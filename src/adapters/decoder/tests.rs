@@ -58,7 +58,7 @@ fn a_decoder_that_crashed_once_leaves_the_picture_to_the_next() {
 fn a_decoder_that_hangs_is_ended_in_time() {
     let began = Instant::now();
     assert_eq!(decode("sleep 60").reason, Reason::DecodeTimeout);
-    assert!(began.elapsed() >= LIMIT && began.elapsed() < 10 * LIMIT, "{:?}", began.elapsed());
+    assert!(began.elapsed() >= 2 * LIMIT && began.elapsed() < 10 * LIMIT, "{:?}", began.elapsed());
 }
 
 #[test]
@@ -73,6 +73,27 @@ fn a_decoder_that_answers_a_byte_at_a_time_has_the_same_limit() {
 fn what_no_decoder_says_is_a_crash() {
     for script in ["printf '\\377\\377\\377\\377' >&0", "printf '\\001\\000\\000\\000x\\000\\000\\000\\000' >&0"] {
         let failure = decode(&format!("{script}; cat <&0 >/dev/null"));
+        assert_eq!(failure.reason, Reason::InternalError, "{failure}");
+    }
+}
+
+#[test]
+fn a_frame_that_is_not_what_its_decoder_says_is_a_crash() {
+    let answer = |width: u32, format: &str| {
+        format!(
+            r#"{{"Frame":{{"width":9,"height":9,"orientation":1,"truncated":false,"frame_width":{width},"frame_height":2,"frame_format":"{format}"}}}}"#
+        )
+    };
+    let says = |answer: &str, frame: &str| {
+        let length = |text: &str| format!("\\{:03o}\\{:03o}\\000\\000", text.len() % 256, text.len() / 256);
+        format!("printf '{}%s{}%s' '{answer}' '{frame}' >&0; cat <&0 >/dev/null", length(answer), length(frame))
+    };
+    let mut decoder = start(&format!("{GETS_A_PICTURE} {}", says(&answer(2, "rgb8"), "123456789abc"))).unwrap();
+    assert_eq!(decoder.decode(&Bytes::from_static(b"a picture\n")).unwrap().1, b"123456789abc");
+    for (width, format, frame) in
+        [(2, "rgb8", "short"), (0, "rgb8", ""), (70_000, "rgb8", "x"), (2, "jpeg", "123456789abc")]
+    {
+        let failure = decode(&says(&answer(width, format), frame));
         assert_eq!(failure.reason, Reason::InternalError, "{failure}");
     }
 }

@@ -37,6 +37,9 @@ const MAX_TTL: Duration = Duration::from_secs(300);
 /// How long a name that does not exist is remembered.
 const NEGATIVE_TTL: Duration = Duration::from_secs(10);
 
+/// Addresses of a name that are kept: an answer over TCP may have thousands.
+const MAX_ADDRESSES: usize = 16;
+
 /// Answers that are kept.
 const CACHE_SIZE: u64 = 65_536;
 
@@ -169,7 +172,7 @@ impl Dns {
         };
         match found {
             Ok(Ok(found)) => {
-                let addresses: Arc<[IpAddr]> = found.iter().collect();
+                let addresses: Arc<[IpAddr]> = found.iter().take(MAX_ADDRESSES).collect();
                 if addresses.is_empty() {
                     return not_found();
                 }

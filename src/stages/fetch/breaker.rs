@@ -10,6 +10,8 @@ use tokio::time::Instant;
 pub struct BreakerOptions {
     /// Failures in a row after which a host is left alone; 0 for never.
     pub failures: u32,
+    /// The time that failures in a row may have taken, all together, before that.
+    pub wasted: Duration,
     /// For how long at first; twice as long each time that it then fails again.
     pub rest: Duration,
     /// The longest rest, a server's `Retry-After` included.
@@ -27,6 +29,7 @@ pub(super) struct Breaker {
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
+    wasted: Duration,
     rest: Option<Rest>,
 }
 
@@ -66,26 +69,31 @@ impl Breaker {
     /// asked for it.
     pub(super) fn works(&self, leave: Leave) {
         let mut state = self.lock();
-        state.failures = 0;
+        (state.failures, state.wasted) = (0, Duration::ZERO);
         if leave == Leave::Trial {
             state.rest = None;
         }
     }
 
-    /// The host failed, and may have said for how long it wants to be left alone.
-    pub(super) fn fails(&self, leave: Leave, asked: Option<Duration>) {
+    /// The host failed, which took so long, and may have said for how long it wants to be left alone.
+    pub(super) fn fails(&self, leave: Leave, took: Duration, asked: Option<Duration>) {
         if self.options.failures == 0 {
             return;
         }
         let mut state = self.lock();
         state.failures = state.failures.saturating_add(1);
+        state.wasted = state.wasted.saturating_add(took);
+        let is_enough = state.failures >= self.options.failures || state.wasted >= self.options.wasted;
         let length = match &state.rest {
             Some(rest) if leave == Leave::Trial => Some(2 * rest.length),
             // Of those that were under way when it began.
             Some(_) => None,
-            None => (state.failures >= self.options.failures).then_some(self.options.rest),
+            None => is_enough.then_some(self.options.rest),
         };
-        let length = length.max(asked.filter(|asked| !asked.is_zero()));
+        // A short wish does not make a long rest shorter.
+        let asked = asked.filter(|asked| !asked.is_zero());
+        let asked = asked.map(|asked| state.rest.as_ref().map_or(asked, |rest| asked.max(rest.length)));
+        let length = length.max(asked);
         if let Some(length) = length {
             let length = length.min(self.options.longest);
             let until = (Instant::now() + length).max(state.rest.as_ref().map_or_else(Instant::now, |rest| rest.until));
@@ -108,11 +116,11 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn breaker() -> Breaker {
-        Breaker::new(BreakerOptions { failures: 3, rest: 10 * SECOND, longest: 60 * SECOND })
+        Breaker::new(BreakerOptions { failures: 3, wasted: 30 * SECOND, rest: 10 * SECOND, longest: 60 * SECOND })
     }
 
     fn fail(breaker: &Breaker, times: usize) {
-        (0..times).for_each(|_| breaker.fails(Leave::Ordinary, None));
+        (0..times).for_each(|_| breaker.fails(Leave::Ordinary, Duration::ZERO, None));
     }
 
     #[tokio::test(start_paused = true)]
@@ -129,6 +137,15 @@ mod tests {
         assert_eq!(breaker.ask(), Err(10 * SECOND), "that one was under way before");
         breaker.works(Leave::Trial);
         assert_eq!(breaker.ask(), Ok(Leave::Ordinary));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_that_take_long_are_enough_sooner() {
+        let breaker = breaker();
+        breaker.fails(Leave::Ordinary, 29 * SECOND, None);
+        assert_eq!(breaker.ask(), Ok(Leave::Ordinary));
+        breaker.fails(Leave::Ordinary, SECOND, None);
+        assert_eq!(breaker.ask(), Err(10 * SECOND));
     }
 
     #[tokio::test(start_paused = true)]
@@ -149,7 +166,7 @@ mod tests {
             assert_eq!(rest, expected * SECOND);
             advance(rest).await;
             assert_eq!(breaker.ask(), Ok(Leave::Trial));
-            breaker.fails(Leave::Trial, None);
+            breaker.fails(Leave::Trial, Duration::ZERO, None);
         }
     }
 
@@ -165,19 +182,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_host_that_asks_for_a_rest_has_it_at_once_within_the_longest() {
         let breaker = breaker();
-        breaker.fails(Leave::Ordinary, Some(5 * SECOND));
+        breaker.fails(Leave::Ordinary, Duration::ZERO, Some(5 * SECOND));
         assert_eq!(breaker.ask(), Err(5 * SECOND));
-        breaker.fails(Leave::Ordinary, Some(86_400 * SECOND));
+        breaker.fails(Leave::Ordinary, Duration::ZERO, Some(86_400 * SECOND));
         assert_eq!(breaker.ask(), Err(60 * SECOND));
-        breaker.fails(Leave::Ordinary, Some(SECOND));
+        breaker.fails(Leave::Ordinary, Duration::ZERO, Some(SECOND));
         assert_eq!(breaker.ask(), Err(60 * SECOND), "a shorter wish ends no longer rest");
+        advance(60 * SECOND).await;
+        assert_eq!(breaker.ask(), Ok(Leave::Trial));
+        assert_eq!(breaker.ask(), Err(60 * SECOND), "nor the one after it");
     }
 
     #[test]
     fn without_a_number_of_failures_no_host_rests() {
-        let breaker = Breaker::new(BreakerOptions { failures: 0, rest: SECOND, longest: SECOND });
+        let breaker = Breaker::new(BreakerOptions { failures: 0, wasted: SECOND, rest: SECOND, longest: SECOND });
         fail(&breaker, 100);
-        breaker.fails(Leave::Ordinary, Some(SECOND));
+        breaker.fails(Leave::Ordinary, Duration::ZERO, Some(SECOND));
         assert_eq!(breaker.ask(), Ok(Leave::Ordinary));
     }
 }

@@ -94,11 +94,16 @@ impl Default for FetchOptions {
             address_limits: HostLimits { concurrency: 64, rate: None },
             host_overrides: Vec::new(),
             max_waiting: None,
-            breaker: BreakerOptions { failures: 20, rest: Duration::from_secs(30), longest: Duration::from_secs(600) },
+            breaker: BreakerOptions {
+                failures: 20,
+                wasted: Duration::from_secs(60),
+                rest: Duration::from_secs(30),
+                longest: Duration::from_secs(600),
+            },
             patience: Duration::from_secs(10),
             allow_networks: Vec::new(),
             only_allowed_networks: false,
-            concurrency: 128,
+            concurrency: 1024,
             max_bytes_in_flight: 64 << 20,
         }
     }

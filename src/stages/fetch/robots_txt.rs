@@ -56,22 +56,32 @@ impl<C: HttpClient> Fetch<C> {
     ///
     /// # Errors
     /// Where the file cannot be had for now: then nothing of the origin may be fetched (RFC 9309, section 2.3.1.4).
-    pub(super) async fn rules(&self, url: &CanonicalUrl, clock: &mut Clock) -> Result<Arc<Rules>, Failure> {
+    pub(super) async fn rules(&self, url: &CanonicalUrl) -> Result<Arc<Rules>, Failure> {
         let origin = url.origin();
         if let Some(rules) = self.rules.get(&origin).await {
             return Ok(rules);
         }
-        let fetched = Box::pin(self.rules.try_get_with(origin, self.fetch_rules(url, clock))).await;
+        let fetch = async {
+            match self.fetch_rules(url).await {
+                // What stands in the way for good, somewhere behind a redirect perhaps, is no rule. What stands before the
+                // host itself is met by the URL too.
+                Err(failure) if !failure.reason.is_transient() => Ok(Arc::default()),
+                rules => rules,
+            }
+        };
+        let fetched = Box::pin(self.rules.try_get_with(origin, fetch)).await;
         fetched.map_err(|failure| Failure { detail: format!("robots.txt: {}", failure.detail), ..(*failure).clone() })
     }
 
-    async fn fetch_rules(&self, url: &CanonicalUrl, clock: &mut Clock) -> Result<Arc<Rules>, Failure> {
+    async fn fetch_rules(&self, url: &CanonicalUrl) -> Result<Arc<Rules>, Failure> {
         let Some(mut file) = file_for(url) else { return Ok(Arc::default()) };
+        // Of its own: who asks first may have little time left.
+        let mut clock = Clock::new(self.options.total_timeout);
         for _ in 0..=self.options.max_redirects {
             let literal = self.vet(&file)?;
             let host = file.host().map(|host| host.to_string()).unwrap_or_default();
-            let turn = self.turns.turn(&host, self.address(&file, literal, clock)).await?;
-            let answer = self.rules_of(&file, clock).await;
+            let turn = self.turns.turn(&host, self.address(&file, literal)).await?;
+            let answer = self.rules_of(&file, &mut clock).await;
             turn.note(answer.as_ref().err());
             match answer? {
                 Answer::Rules(rules) => return Ok(Arc::new(rules)),

@@ -37,11 +37,12 @@ impl FromStr for HostPattern {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        if text.contains('/') {
-            return text.parse().map(HostPattern::Network).map_err(drop);
+        if let Ok(network) = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            return Ok(HostPattern::Network(network));
         }
         let name = |name: &str| {
-            let is_name = !name.is_empty() && !name.contains(['*', ' ']) && !name.starts_with('.');
+            let is_name =
+                !name.is_empty() && name.is_ascii() && !name.contains(['*', ' ', ':', '/']) && !name.starts_with('.');
             is_name.then(|| name.trim_end_matches('.').to_ascii_lowercase()).ok_or(())
         };
         match text.strip_prefix("*.") {
@@ -129,7 +130,11 @@ mod tests {
         let network: HostPattern = "203.0.113.0/24".parse().unwrap();
         assert_eq!(network.matches_address("203.0.113.9".parse().unwrap()), Some(24));
         assert_eq!(network.matches_address("203.0.114.9".parse().unwrap()), None);
-        for wrong in ["", "*", "*.", "*.*.org", "a b", ".org", "10.0.0.0/33", "example.org/x"] {
+        let one: HostPattern = "203.0.113.9".parse().unwrap();
+        assert_eq!(one.matches_address("203.0.113.9".parse().unwrap()), Some(32));
+        for wrong in
+            ["", "*", "*.", "*.*.org", "a b", ".org", "10.0.0.0/33", "example.org/x", "a.org:80", "bücher.example"]
+        {
             assert_eq!(wrong.parse::<HostPattern>(), Err(()), "{wrong}");
         }
     }

@@ -28,8 +28,8 @@ use crate::domain::{Failure, Reason};
 /// Most hosts whose limits are remembered, and most addresses. The one asked longest ago is forgotten first.
 const MAX_HOSTS: u64 = 100_000;
 
-/// A host is forgotten after this time without a request: longer than any exchange lasts, and than most rests.
-const HOST_IDLE: Duration = Duration::from_secs(900);
+/// A host is forgotten after this time without a request: no rest and no time between two requests is longer.
+const HOST_IDLE: Duration = Duration::from_secs(86_400);
 
 /// When a URL may come again that a host had no room for. No queue that long is done sooner.
 const BUSY: Duration = Duration::from_secs(30);
@@ -48,6 +48,7 @@ pub(super) struct Turns {
 pub(super) struct Turn {
     host: Arc<Host>,
     leave: Leave,
+    began: Instant,
     _permits: [Option<OwnedSemaphorePermit>; 3],
 }
 
@@ -101,9 +102,7 @@ impl Turns {
         let leave = host.leave(self.options.patience).await?;
         host.keep_rate().await;
         let resolved = resolve.await.map_err(Into::into);
-        if let Err(failure) = &resolved {
-            host.note(leave, Some(failure));
-        }
+        // Name servers in trouble are no host's doing; a trial that found them so leaves the host at rest.
         let connection = match resolved?.map(|address| self.address(address)) {
             None => None,
             Some(machine) => {
@@ -114,7 +113,7 @@ impl Turns {
         };
         drop(waiting);
         let any = Arc::clone(&self.all).acquire_owned().await.ok();
-        Ok(Turn { host, leave, _permits: [exchange, connection, any] })
+        Ok(Turn { host, leave, began: Instant::now(), _permits: [exchange, connection, any] })
     }
 
     fn host(&self, name: &str) -> Arc<Host> {
@@ -172,7 +171,7 @@ impl Host {
                 Err(rest) => rest,
             };
             if Instant::now() + rest > deadline {
-                let detail = format!("the host failed again and again; it is left alone for {} s", rest.as_secs());
+                let detail = format!("the host failed again and again; it is left alone for {} s more", rest.as_secs());
                 return Err(Failure { retry_after: Some(rest), ..Failure::new(Reason::HostDown, detail) });
             }
             sleep(rest).await;
@@ -187,20 +186,15 @@ impl Host {
             }
         }
     }
-
-    /// Takes note of how an exchange ended: what may pass is the host's doing.
-    fn note(&self, leave: Leave, failure: Option<&Failure>) {
-        match failure.filter(|failure| failure.reason.is_transient()) {
-            Some(failure) => self.breaker.fails(leave, failure.retry_after),
-            None => self.breaker.works(leave),
-        }
-    }
 }
 
 impl Turn {
-    /// Takes note of how the exchange ended.
+    /// Takes note of how the exchange ended: what may pass is the host's doing.
     pub(super) fn note(&self, failure: Option<&Failure>) {
-        self.host.note(self.leave, failure);
+        match failure.filter(|failure| failure.reason.is_transient()) {
+            Some(failure) => self.host.breaker.fails(self.leave, self.began.elapsed(), failure.retry_after),
+            None => self.host.breaker.works(self.leave),
+        }
     }
 }
 
@@ -377,12 +371,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_name_that_does_not_resolve_counts_against_its_site() {
+    async fn name_servers_in_trouble_do_not_count_against_a_site() {
         let turns = Turns::new(&options(10, 16));
         for _ in 0..20 {
             let failed = turns.turn("a.example", ready(Err(failure(Reason::DnsFailed)))).await;
             assert_eq!(failed.unwrap_err().reason, Reason::DnsFailed);
         }
-        assert_eq!(turns.refusal("a.example").await.reason, Reason::HostDown);
+        turns.of("a.example").await;
     }
 }

@@ -154,6 +154,11 @@ fn check_limits(header: &Header, options: &PreprocessOptions) -> Result<(), Fail
     Err(Failure::new(Reason::ImageTooLarge, format!("{width}×{height}; {limits}")))
 }
 
+/// Most memory that decoding the picture in these bytes takes, in bytes, by its header; nothing if it has none.
+pub fn decode_memory(bytes: &[u8], options: &PreprocessOptions) -> u64 {
+    Header::read(bytes).map_or(0, |header| decode_bytes(&header, options.working_size))
+}
+
 /// Most bytes that a picture holds at once until its frame is made, buffers of our own included.
 fn decode_bytes(header: &Header, working_size: u32) -> u64 {
     let size = (header.width, header.height);
