@@ -10,7 +10,7 @@ use crate::{
 
 /// Closes what our parent's libraries left open for its children, above the three standard ones.
 fn close_inherited() {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "the C library has no safe way to say it")]
     // SAFETY: the process has just begun, with one thread, and has opened no file of its own yet.
     unsafe {

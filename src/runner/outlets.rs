@@ -38,7 +38,8 @@ impl Outlets {
     pub(super) fn wait_for_turn(&self, waits: u32) -> Option<(u32, &Later)> {
         let last = self.later.len().checked_sub(1)?;
         let index = usize::try_from(waits).unwrap_or(last).min(last);
-        Some((u32::try_from((index + 1).min(last)).ok()?, self.later.get(index)?))
+        let next = u32::try_from((index + 1).min(last)).ok()?;
+        Some((next.max(waits), self.later.get(index)?))
     }
 }
 
@@ -72,7 +73,7 @@ mod tests {
         assert_eq!(wait(u32::MAX, 0), None);
         let turn = |waits| outlets.wait_for_turn(waits).map(|(waits, later)| (waits, later.delay.as_secs()));
         assert_eq!((turn(0), turn(1), turn(2)), (Some((1, 60)), Some((2, 600)), Some((2, 3600))));
-        assert_eq!(turn(u32::MAX), Some((2, 3600)), "until it has its turn");
+        assert_eq!(turn(3), Some((3, 3600)), "until it has its turn, and no failure is forgotten");
         assert!(Outlets::default().wait(0, Duration::ZERO).is_none());
         assert!(Outlets::default().wait_for_turn(0).is_none());
     }

@@ -3,7 +3,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::{Notify, futures::Notified},
+    time::Instant,
+};
 
 /// When a host is left alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +27,8 @@ pub struct BreakerOptions {
 pub(super) struct Breaker {
     options: BreakerOptions,
     state: Mutex<State>,
+    /// Told when a trial has ended.
+    verdict: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +42,17 @@ struct State {
 struct Rest {
     until: Instant,
     length: Duration,
+    /// Whether the one request that may try is under way.
+    is_tried: bool,
+}
+
+/// Why a host may not be asked now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It rests for so long.
+    Rests(Duration),
+    /// One request tries it: by the end of this time at the latest it is known how that went.
+    IsTried(Duration),
 }
 
 /// Leave to ask.
@@ -50,19 +66,36 @@ pub(super) enum Leave {
 
 impl Breaker {
     pub(super) fn new(options: BreakerOptions) -> Self {
-        Breaker { options, state: Mutex::default() }
+        Breaker { options, state: Mutex::default(), verdict: Notify::new() }
     }
 
-    /// Whether the host may be asked, or for how long not.
-    pub(super) fn ask(&self) -> Result<Leave, Duration> {
+    /// Whether the host may be asked, or why not.
+    pub(super) fn ask(&self) -> Result<Leave, Refusal> {
         let mut state = self.lock();
         let Some(rest) = &mut state.rest else { return Ok(Leave::Ordinary) };
         let now = Instant::now();
         if now < rest.until {
-            return Err(rest.until - now);
+            let left = rest.until - now;
+            return Err(if rest.is_tried { Refusal::IsTried(left) } else { Refusal::Rests(left) });
         }
-        rest.until = now + rest.length;
+        (rest.until, rest.is_tried) = (now + rest.length, true);
         Ok(Leave::Trial)
+    }
+
+    /// The end of the next trial to end.
+    pub(super) fn verdict(&self) -> Notified<'_> {
+        self.verdict.notified()
+    }
+
+    /// The request was never made: a trial is still to come.
+    pub(super) fn untried(&self, leave: Leave) {
+        if leave != Leave::Trial {
+            return;
+        }
+        if let Some(rest) = &mut self.lock().rest {
+            (rest.until, rest.is_tried) = (Instant::now(), false);
+        }
+        self.verdict.notify_waiters();
     }
 
     /// The host answered like one that works. What was under way when a rest began does not end it: the host may have
@@ -72,6 +105,8 @@ impl Breaker {
         (state.failures, state.wasted) = (0, Duration::ZERO);
         if leave == Leave::Trial {
             state.rest = None;
+            drop(state);
+            self.verdict.notify_waiters();
         }
     }
 
@@ -97,7 +132,12 @@ impl Breaker {
         if let Some(length) = length {
             let length = length.min(self.options.longest);
             let until = (Instant::now() + length).max(state.rest.as_ref().map_or_else(Instant::now, |rest| rest.until));
-            state.rest = Some(Rest { until, length });
+            let is_tried = leave != Leave::Trial && state.rest.as_ref().is_some_and(|rest| rest.is_tried);
+            state.rest = Some(Rest { until, length, is_tried });
+        }
+        drop(state);
+        if leave == Leave::Trial {
+            self.verdict.notify_waiters();
         }
     }
 
@@ -129,12 +169,12 @@ mod tests {
         fail(&breaker, 2);
         assert_eq!(breaker.ask(), Ok(Leave::Ordinary));
         fail(&breaker, 1);
-        assert_eq!(breaker.ask(), Err(10 * SECOND));
+        assert_eq!(breaker.ask(), Err(Refusal::Rests(10 * SECOND)));
         advance(10 * SECOND).await;
         assert_eq!(breaker.ask(), Ok(Leave::Trial));
-        assert_eq!(breaker.ask(), Err(10 * SECOND), "one at a time");
+        assert_eq!(breaker.ask(), Err(Refusal::IsTried(10 * SECOND)), "one at a time");
         breaker.works(Leave::Ordinary);
-        assert_eq!(breaker.ask(), Err(10 * SECOND), "that one was under way before");
+        assert_eq!(breaker.ask(), Err(Refusal::IsTried(10 * SECOND)), "that one was under way before");
         breaker.works(Leave::Trial);
         assert_eq!(breaker.ask(), Ok(Leave::Ordinary));
     }
@@ -145,7 +185,19 @@ mod tests {
         breaker.fails(Leave::Ordinary, 29 * SECOND, None);
         assert_eq!(breaker.ask(), Ok(Leave::Ordinary));
         breaker.fails(Leave::Ordinary, SECOND, None);
-        assert_eq!(breaker.ask(), Err(10 * SECOND));
+        assert_eq!(breaker.ask(), Err(Refusal::Rests(10 * SECOND)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_was_not_made_is_still_to_come() {
+        let breaker = breaker();
+        fail(&breaker, 3);
+        advance(10 * SECOND).await;
+        let leave = breaker.ask().unwrap();
+        breaker.untried(leave);
+        assert_eq!(breaker.ask(), Ok(Leave::Trial));
+        breaker.untried(Leave::Ordinary);
+        assert_eq!(breaker.ask(), Err(Refusal::IsTried(10 * SECOND)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -162,9 +214,8 @@ mod tests {
         let breaker = breaker();
         fail(&breaker, 3);
         for expected in [10, 20, 40, 60, 60] {
-            let rest = breaker.ask().unwrap_err();
-            assert_eq!(rest, expected * SECOND);
-            advance(rest).await;
+            assert_eq!(breaker.ask(), Err(Refusal::Rests(expected * SECOND)));
+            advance(expected * SECOND).await;
             assert_eq!(breaker.ask(), Ok(Leave::Trial));
             breaker.fails(Leave::Trial, Duration::ZERO, None);
         }
@@ -176,21 +227,21 @@ mod tests {
         fail(&breaker, 3);
         advance(SECOND).await;
         fail(&breaker, 20);
-        assert_eq!(breaker.ask(), Err(9 * SECOND));
+        assert_eq!(breaker.ask(), Err(Refusal::Rests(9 * SECOND)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_host_that_asks_for_a_rest_has_it_at_once_within_the_longest() {
         let breaker = breaker();
         breaker.fails(Leave::Ordinary, Duration::ZERO, Some(5 * SECOND));
-        assert_eq!(breaker.ask(), Err(5 * SECOND));
+        assert_eq!(breaker.ask(), Err(Refusal::Rests(5 * SECOND)));
         breaker.fails(Leave::Ordinary, Duration::ZERO, Some(86_400 * SECOND));
-        assert_eq!(breaker.ask(), Err(60 * SECOND));
+        assert_eq!(breaker.ask(), Err(Refusal::Rests(60 * SECOND)));
         breaker.fails(Leave::Ordinary, Duration::ZERO, Some(SECOND));
-        assert_eq!(breaker.ask(), Err(60 * SECOND), "a shorter wish ends no longer rest");
+        assert_eq!(breaker.ask(), Err(Refusal::Rests(60 * SECOND)), "a shorter wish ends no longer rest");
         advance(60 * SECOND).await;
         assert_eq!(breaker.ask(), Ok(Leave::Trial));
-        assert_eq!(breaker.ask(), Err(60 * SECOND), "nor the one after it");
+        assert_eq!(breaker.ask(), Err(Refusal::IsTried(60 * SECOND)), "nor the one after it");
     }
 
     #[test]

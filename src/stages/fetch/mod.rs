@@ -121,8 +121,9 @@ impl<C: HttpClient> Fetch<C> {
         let turn = self.turns.turn(&host, self.address(url, literal));
         let Some(turn) = self.closing.run_until_cancelled(turn).await else { return Ok(Hop::Closed) };
         let turn = turn?;
+        let before = clock.spent();
         let hop = self.exchange(url, clock).await;
-        turn.note(hop.as_ref().err());
+        turn.note(clock.spent() - before, hop.as_ref().err());
         hop
     }
 

@@ -61,16 +61,13 @@ impl<C: HttpClient> Fetch<C> {
         if let Some(rules) = self.rules.get(&origin).await {
             return Ok(rules);
         }
-        let fetch = async {
-            match self.fetch_rules(url).await {
-                // What stands in the way for good, somewhere behind a redirect perhaps, is no rule. What stands before the
-                // host itself is met by the URL too.
-                Err(failure) if !failure.reason.is_transient() => Ok(Arc::default()),
-                rules => rules,
-            }
-        };
-        let fetched = Box::pin(self.rules.try_get_with(origin, fetch)).await;
-        fetched.map_err(|failure| Failure { detail: format!("robots.txt: {}", failure.detail), ..(*failure).clone() })
+        match Box::pin(self.rules.try_get_with(origin, self.fetch_rules(url))).await {
+            // What stands in the way for good, somewhere behind a redirect perhaps, is no rule, and not kept. What stands
+            // before the host itself is met by the URL too.
+            Err(failure) if !failure.reason.is_transient() => Ok(Arc::default()),
+            Err(failure) => Err(Failure { detail: format!("robots.txt: {}", failure.detail), ..(*failure).clone() }),
+            Ok(rules) => Ok(rules),
+        }
     }
 
     async fn fetch_rules(&self, url: &CanonicalUrl) -> Result<Arc<Rules>, Failure> {
@@ -81,8 +78,9 @@ impl<C: HttpClient> Fetch<C> {
             let literal = self.vet(&file)?;
             let host = file.host().map(|host| host.to_string()).unwrap_or_default();
             let turn = self.turns.turn(&host, self.address(&file, literal)).await?;
+            let before = clock.spent();
             let answer = self.rules_of(&file, &mut clock).await;
-            turn.note(answer.as_ref().err());
+            turn.note(clock.spent() - before, answer.as_ref().err());
             match answer? {
                 Answer::Rules(rules) => return Ok(Arc::new(rules)),
                 Answer::Moved(target) => file = target,

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    breaker::{Breaker, Leave},
+    breaker::{Breaker, Leave, Refusal},
     options::{FetchOptions, HostLimits},
     site::{HostPattern, network, site},
 };
@@ -46,10 +46,16 @@ pub(super) struct Turns {
 /// The right to talk to a host, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
+    asked: Asked,
+    _permits: [Option<OwnedSemaphorePermit>; 3],
+}
+
+/// Leave to ask a host.
+#[derive(Debug)]
+struct Asked {
     host: Arc<Host>,
     leave: Leave,
-    began: Instant,
-    _permits: [Option<OwnedSemaphorePermit>; 3],
+    is_noted: bool,
 }
 
 /// A site, or a machine.
@@ -101,8 +107,9 @@ impl Turns {
         let exchange = Arc::clone(&host.exchanges).acquire_owned().await.ok();
         let leave = host.leave(self.options.patience).await?;
         host.keep_rate().await;
+        // Given back unused unless the exchange's end is noted: a name that does not resolve says nothing of the host.
+        let leave = Asked { host: Arc::clone(&host), leave, is_noted: false };
         let resolved = resolve.await.map_err(Into::into);
-        // Name servers in trouble are no host's doing; a trial that found them so leaves the host at rest.
         let connection = match resolved?.map(|address| self.address(address)) {
             None => None,
             Some(machine) => {
@@ -113,7 +120,7 @@ impl Turns {
         };
         drop(waiting);
         let any = Arc::clone(&self.all).acquire_owned().await.ok();
-        Ok(Turn { host, leave, began: Instant::now(), _permits: [exchange, connection, any] })
+        Ok(Turn { asked: leave, _permits: [exchange, connection, any] })
     }
 
     fn host(&self, name: &str) -> Arc<Host> {
@@ -166,15 +173,22 @@ impl Host {
     async fn leave(&self, patience: Duration) -> Result<Leave, Failure> {
         let deadline = Instant::now() + patience;
         loop {
-            let rest = match self.breaker.ask() {
+            let verdict = self.breaker.verdict();
+            let (rest, is_tried) = match self.breaker.ask() {
                 Ok(leave) => return Ok(leave),
-                Err(rest) => rest,
+                Err(Refusal::Rests(rest)) => (rest, false),
+                Err(Refusal::IsTried(rest)) => (rest, true),
             };
-            if Instant::now() + rest > deadline {
+            let now = Instant::now();
+            // Who has waited for a rest waits for what its trial says too.
+            if (!is_tried && now + rest > deadline) || now > deadline + rest {
                 let detail = format!("the host failed again and again; it is left alone for {} s more", rest.as_secs());
                 return Err(Failure { retry_after: Some(rest), ..Failure::new(Reason::HostDown, detail) });
             }
-            sleep(rest).await;
+            tokio::select! {
+                () = sleep(rest) => {}
+                () = verdict => {}
+            }
         }
     }
 
@@ -189,11 +203,23 @@ impl Host {
 }
 
 impl Turn {
-    /// Takes note of how the exchange ended: what may pass is the host's doing.
-    pub(super) fn note(&self, failure: Option<&Failure>) {
+    /// Takes note of how the exchange ended, which waited so long for the network: what may pass is the host's doing.
+    pub(super) fn note(mut self, took: Duration, failure: Option<&Failure>) {
+        let Asked { host, leave, is_noted } = &mut self.asked;
         match failure.filter(|failure| failure.reason.is_transient()) {
-            Some(failure) => self.host.breaker.fails(self.leave, self.began.elapsed(), failure.retry_after),
-            None => self.host.breaker.works(self.leave),
+            // Name servers in trouble.
+            Some(failure) if failure.reason == Reason::DnsFailed => return,
+            Some(failure) => host.breaker.fails(*leave, took, failure.retry_after),
+            None => host.breaker.works(*leave),
+        }
+        *is_noted = true;
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if !self.is_noted {
+            self.host.breaker.untried(self.leave);
         }
     }
 }
@@ -357,8 +383,8 @@ mod tests {
     async fn a_host_that_keeps_failing_is_left_alone_and_others_are_not() {
         let turns = Turns::new(&options(10, 16));
         for _ in 0..20 {
-            turns.of("down.example").await.note(Some(&failure(Reason::ConnectTimeout)));
-            turns.of("page.example").await.note(Some(&failure(Reason::NotAnImage)));
+            turns.of("down.example").await.note(Duration::ZERO, Some(&failure(Reason::ConnectTimeout)));
+            turns.of("page.example").await.note(Duration::ZERO, Some(&failure(Reason::NotAnImage)));
         }
         let down = turns.refusal("www.down.example").await;
         assert_eq!((down.reason, down.retry_after), (Reason::HostDown, Some(Duration::from_secs(30))));
@@ -366,7 +392,7 @@ mod tests {
         sleep(Duration::from_secs(25)).await;
         // 5 s are left: not too long to wait for.
         let trial = turns.of("down.example").await;
-        trial.note(None);
+        trial.note(Duration::ZERO, None);
         turns.of("down.example").await;
     }
 
@@ -378,5 +404,34 @@ mod tests {
             assert_eq!(failed.unwrap_err().reason, Reason::DnsFailed);
         }
         turns.of("a.example").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_that_waited_for_a_rest_go_on_when_its_trial_works_and_none_when_it_fails() {
+        for works in [true, false] {
+            let options = FetchOptions { patience: Duration::from_secs(31), ..options(100, 16) };
+            let turns = Arc::new(Turns::new(&options));
+            for _ in 0..20 {
+                turns.of("a.example").await.note(Duration::ZERO, Some(&failure(Reason::ConnectFailed)));
+            }
+            let waiting: Vec<_> = (0..40)
+                .map(|_| {
+                    let turns = Arc::clone(&turns);
+                    tokio::spawn(async move {
+                        let turn = turns.turn("a.example", ready(Ok::<_, Failure>(None))).await?;
+                        sleep(Duration::from_millis(100)).await;
+                        turn.note(Duration::ZERO, (!works).then_some(&failure(Reason::ConnectFailed)));
+                        Ok::<_, Failure>(())
+                    })
+                })
+                .collect();
+            let began = Instant::now();
+            let mut gone_on = 0;
+            for waited in waiting {
+                gone_on += usize::from(waited.await.unwrap().is_ok());
+            }
+            assert_eq!(gone_on, if works { 40 } else { 1 });
+            assert!(began.elapsed() < Duration::from_secs(33), "{:?}", began.elapsed());
+        }
     }
 }
