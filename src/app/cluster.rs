@@ -63,7 +63,7 @@ impl Cluster<'_> {
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         self.check_sizes().await?;
         let mut running = Running::new(&self)?;
-        running.start(self.stages.clone(), &stop)?;
+        running.start(self.stages.clone())?;
         let Running { mut runners, memberships, stages, clients, gate, dns, .. } = running;
 
         let listen = self.settings.http.listen.parse::<SocketAddr>().ok();
@@ -195,13 +195,13 @@ impl<'a> Running<'a> {
     }
 
     /// Builds the stages from the last to the first, so that each finds the one it hands over to.
-    fn start(&mut self, mut stages: Vec<StageName>, stop: &CancellationToken) -> Result<(), AppError> {
+    fn start(&mut self, mut stages: Vec<StageName>) -> Result<(), AppError> {
         stages.sort();
         stages.dedup();
         let mut following: Option<Arc<dyn Step>> = None;
         for (index, stage) in stages.iter().enumerate().rev() {
             let is_fed = self.cluster.fuse && index > 0;
-            following = self.add(*stage, following.take(), is_fed, stop)?;
+            following = self.add(*stage, following.take(), is_fed)?;
         }
         Ok(())
     }
@@ -212,7 +212,6 @@ impl<'a> Running<'a> {
         stage: StageName,
         following: Option<Arc<dyn Step>>,
         is_fed: bool,
-        stop: &CancellationToken,
     ) -> Result<Option<Arc<dyn Step>>, AppError> {
         let settings = self.cluster.settings;
         let topics = Topics(settings);
@@ -231,7 +230,7 @@ impl<'a> Running<'a> {
                     only_allowed_networks: !settings.fetch.has_contact(),
                     ..fetch_options(settings)
                 };
-                let fetch = Arc::new(build_fetch(options, Arc::clone(&self.dns))?.until(stop.clone()));
+                let fetch = Arc::new(build_fetch(options, Arc::clone(&self.dns))?);
                 for (topic, delay) in topics.later() {
                     self.read(Arc::clone(&fetch), topic, next.clone(), Semaphore::MAX_PERMITS, delay)?;
                 }

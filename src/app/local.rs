@@ -117,6 +117,7 @@ impl Local {
         // fetch bounds itself by bytes and by host: a turn held while a slow host is waited for would be
         // taken from all others.
         let unbounded = Semaphore::MAX_PERMITS;
+        // What is fetched by then gets its row before the end, so that nothing above a URL that is given back is done again.
         let fetch = fetch.until(stop.clone());
         let mut fetch = builder.runner(fetch, urls_source, urls_positions, Next::Topic(Arc::new(images)), unbounded);
         // Most of these wait for their hosts, and there is no other place for them.
