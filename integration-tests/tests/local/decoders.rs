@@ -6,7 +6,7 @@ use integration_tests::{Options, WebServer};
 
 use crate::{
     pictures::write_small,
-    program::{Place, Running, signal, start},
+    program::{Place, Running, children, signal, start},
 };
 
 const URLS: usize = 300;
@@ -25,13 +25,14 @@ fn run(place: &Place, photos: &Place, settings: &str) -> (WebServer, Running) {
 fn decoders_that_are_killed_cost_no_picture() {
     let (place, photos) = (Place::new(), Place::new());
     let (server, mut run) = run(&place, &photos, "");
-    let mut killed = 0;
-    for round in 1..=10 {
-        run.until(|| server.total_hits() > round * URLS / 20);
-        killed += run.children().iter().filter(|(child, _)| signal(*child, "KILL")).count();
-        thread::sleep(Duration::from_millis(30));
+    for round in 1..=4 {
+        // Long enough after the one before: a picture has no third decoder.
+        run.until(|| server.total_hits() > round * URLS / 5);
+        let program = run.id();
+        let oldest = *children(program).iter().min().unwrap();
+        assert!(signal(oldest.0, "KILL"));
+        run.until(|| children(program).len() == 2 && !children(program).contains(&oldest));
     }
-    assert!(killed >= 10, "{killed}");
     run.end().success().counts("300 of 300 URLs: 300 detected");
 }
 
@@ -77,8 +78,8 @@ fn a_decoder_has_a_limit_of_memory_and_none_of_the_settings_and_secrets_of_the_p
         let limits = fs::read_to_string(format!("/proc/{child}/limits")).unwrap();
         let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
         let bytes: u64 = data.split_whitespace().nth(3).unwrap().parse().unwrap();
-        // As much as one of these small photographs needs, and 128 MiB.
-        assert!((1 << 27..1 << 28).contains(&bytes), "{data}");
+        // Of the picture under work, or of the next one, which may be large.
+        assert!((1 << 27..1 << 31).contains(&bytes), "{data}");
         let environment = fs::read(format!("/proc/{child}/environ")).unwrap();
         assert!(!String::from_utf8_lossy(&environment).contains("FACEMILL"));
         let files = fs::read_dir(format!("/proc/{child}/fd")).unwrap();

@@ -184,6 +184,18 @@ pub fn finish(command: Command) -> Ended {
     start(command).end()
 }
 
+/// The children of a process that live: process and group.
+pub fn children(parent: u32) -> Vec<(u32, u32)> {
+    let stats = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let stat = fs::read_to_string(entry.unwrap().path().join("stat")).ok()?;
+        // What comes after the name, which may have any character: state, parent, group.
+        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let id = stat.split_whitespace().next()?.parse().ok()?;
+        (fields[0] != "Z" && fields[1] == parent.to_string()).then(|| (id, fields[2].parse().unwrap()))
+    });
+    stats.collect()
+}
+
 /// Sends a signal to a process, if it is there.
 pub fn signal(process: u32, name: &str) -> bool {
     let kill = format!("kill -{name} {process} 2>/dev/null");
@@ -226,14 +238,7 @@ impl Running {
 
     /// Its children that live: process and group.
     pub fn children(&self) -> Vec<(u32, u32)> {
-        let stats = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            let stat = fs::read_to_string(entry.unwrap().path().join("stat")).ok()?;
-            // What comes after the name, which may have any character: state, parent, group.
-            let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-            let id = stat.split_whitespace().next()?.parse().ok()?;
-            (fields[0] != "Z" && fields[1] == self.id().to_string()).then(|| (id, fields[2].parse().unwrap()))
-        });
-        stats.collect()
+        children(self.id())
     }
 
     /// Whether it runs still.

@@ -84,7 +84,7 @@ pub(super) fn serve_within<D: Decode>(
         write_block(&mut socket, &serde_json::to_vec(&answer)?)?;
         write_block(&mut socket, &frame)?;
         // The next one may be larger.
-        limit(u64::MAX);
+        limit(options.decode_bytes.saturating_add(OWN_BYTES + MAX_PICTURE as u64));
     }
 }
 
