@@ -228,3 +228,41 @@ fn pipeline(settings: &Settings, model: &Model, frame_format: FrameFormat) -> Pi
         epoch,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+
+    /// The configuration may not ask the stage: the two must agree, or an override would be dropped in silence.
+    #[test]
+    fn the_settings_take_the_patterns_that_fetch_takes_and_no_others() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for pattern in [
+            "cdn.example.org",
+            "*.example.org",
+            "203.0.113.0/24",
+            "203.0.113.7",
+            "2001:db8::/32",
+            "2001:db8::1",
+            "localhost",
+            "",
+            "*",
+            "*.",
+            "*.*.org",
+            "a b",
+            ".org",
+            "10.0.0.0/33",
+            "example.org/x",
+            "a.org:80",
+            "b\u{fc}cher.example",
+        ] {
+            std::fs::write(file.path(), format!("[fetch.host_overrides.\"{pattern}\"]\nconcurrency = 2")).unwrap();
+            let loaded = load(Some(file.path()), std::iter::empty(), &[]);
+            assert_eq!(loaded.is_ok(), pattern.parse::<HostPattern>().is_ok(), "{pattern}");
+            if let Ok(loaded) = loaded {
+                assert_eq!(fetch_options(&loaded.settings).host_overrides.len(), 1, "{pattern}");
+            }
+        }
+    }
+}

@@ -84,7 +84,7 @@ impl DecoderProcess {
         let (working_size, frame_format) = (options.working_size, options.frame_format);
         let side = working_size as usize;
         let options = serde_json::to_vec(&(options, limit)).map_err(|error| trouble(&error))?;
-        // JPEG is never larger than the pixels for long: its headers are.
+        // The headers of a JPEG may make it larger than a few pixels.
         let max_frame = 3 * side * side + MAX_ANSWER;
         let mut decoder =
             DecoderProcess { program, options, max_frame, working_size, frame_format, limit, running: None };
@@ -182,7 +182,7 @@ impl Decode for DecoderProcess {
                 return Err(Failure::new(Reason::DecodeTimeout, detail));
             }
             if is_last {
-                let detail = format!("the picture's decoder crashed twice: {status} ({error})");
+                let detail = format!("the picture's second decoder crashed too: {status} ({error})");
                 return Err(Failure::new(Reason::InternalError, detail));
             }
             tracing::warn!(%error, status, "a picture's decoder crashed or hung; trying a new one");

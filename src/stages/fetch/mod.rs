@@ -31,7 +31,7 @@ use self::{
     clock::{Clock, Expired},
     memory::Memory,
     robots_txt::KnownRules,
-    turns::Turns,
+    turns::{Turn, Turns},
 };
 use super::{Effect, Stage};
 use crate::domain::{CanonicalUrl, Failure, Fetched, Message, Reason, StageName, Timestamp};
@@ -117,14 +117,18 @@ impl<C: HttpClient> Fetch<C> {
                 return Err(Failure::new(Reason::OptedOut, "robots.txt disallows it"));
             }
         }
-        let host = url.host().map(|host| host.to_string()).unwrap_or_default();
-        let turn = self.turns.turn(&host, self.address(url, literal));
-        let Some(turn) = self.closing.run_until_cancelled(turn).await else { return Ok(Hop::Closed) };
-        let turn = turn?;
+        let turn = self.closing.run_until_cancelled(self.turn(url, literal)).await;
+        let Some(turn) = turn.transpose()? else { return Ok(Hop::Closed) };
         let before = clock.spent();
         let hop = self.exchange(url, clock).await;
         turn.note(clock.spent() - before, hop.as_ref().err());
         hop
+    }
+
+    /// Waits for the turn with the URL's host.
+    async fn turn(&self, url: &CanonicalUrl, literal: Option<IpAddr>) -> Result<Turn, Failure> {
+        let host = url.host().map(|host| host.to_string()).unwrap_or_default();
+        self.turns.turn(&host, self.address(url, literal)).await
     }
 
     /// The address that the host's machine is known by: the one that is connected to first. Has a limit of its own, and

@@ -75,9 +75,7 @@ impl<C: HttpClient> Fetch<C> {
         // Of its own: who asks first may have little time left.
         let mut clock = Clock::new(self.options.total_timeout);
         for _ in 0..=self.options.max_redirects {
-            let literal = self.vet(&file)?;
-            let host = file.host().map(|host| host.to_string()).unwrap_or_default();
-            let turn = self.turns.turn(&host, self.address(&file, literal)).await?;
+            let turn = self.turn(&file, self.vet(&file)?).await?;
             let before = clock.spent();
             let answer = self.rules_of(&file, &mut clock).await;
             turn.note(clock.spent() - before, answer.as_ref().err());

@@ -96,10 +96,10 @@ impl Turns {
     /// # Errors
     /// [`Reason::HostDown`] while the host is left alone, [`Reason::HostBusy`] where enough wait for it already, and
     /// those of `resolve`.
-    pub(super) async fn turn<E: Into<Failure>>(
+    pub(super) async fn turn(
         &self,
         name: &str,
-        resolve: impl Future<Output = Result<Option<IpAddr>, E>>,
+        resolve: impl Future<Output = Result<Option<IpAddr>, Failure>>,
     ) -> Result<Turn, Failure> {
         let host = self.host(name);
         let waiting = host.wait(self.options.max_waiting)?;
@@ -108,9 +108,8 @@ impl Turns {
         let leave = host.leave(self.options.patience).await?;
         host.keep_rate().await;
         // Given back unused unless the exchange's end is noted: a name that does not resolve says nothing of the host.
-        let leave = Asked { host: Arc::clone(&host), leave, is_noted: false };
-        let resolved = resolve.await.map_err(Into::into);
-        let connection = match resolved?.map(|address| self.address(address)) {
+        let asked = Asked { host: Arc::clone(&host), leave, is_noted: false };
+        let connection = match resolve.await?.map(|address| self.address(address)) {
             None => None,
             Some(machine) => {
                 let connection = Arc::clone(&machine.exchanges).acquire_owned().await.ok();
@@ -120,7 +119,7 @@ impl Turns {
         };
         drop(waiting);
         let any = Arc::clone(&self.all).acquire_owned().await.ok();
-        Ok(Turn { asked: leave, _permits: [exchange, connection, any] })
+        Ok(Turn { asked, _permits: [exchange, connection, any] })
     }
 
     fn host(&self, name: &str) -> Arc<Host> {
@@ -242,15 +241,15 @@ mod tests {
 
     impl Turns {
         async fn of(&self, name: &str) -> Turn {
-            self.turn(name, ready(Ok::<_, Failure>(None))).await.unwrap()
+            self.turn(name, ready(Ok(None))).await.unwrap()
         }
 
         async fn at(&self, name: &str, address: &str) -> Turn {
-            self.turn(name, ready(Ok::<_, Failure>(Some(address.parse().unwrap())))).await.unwrap()
+            self.turn(name, ready(Ok(Some(address.parse().unwrap())))).await.unwrap()
         }
 
         async fn refusal(&self, name: &str) -> Failure {
-            self.turn(name, ready(Ok::<_, Failure>(None))).await.unwrap_err()
+            self.turn(name, ready(Ok(None))).await.unwrap_err()
         }
     }
 
@@ -418,7 +417,7 @@ mod tests {
                 .map(|_| {
                     let turns = Arc::clone(&turns);
                     tokio::spawn(async move {
-                        let turn = turns.turn("a.example", ready(Ok::<_, Failure>(None))).await?;
+                        let turn = turns.turn("a.example", ready(Ok(None))).await?;
                         sleep(Duration::from_millis(100)).await;
                         turn.note(Duration::ZERO, (!works).then_some(&failure(Reason::ConnectFailed)));
                         Ok::<_, Failure>(())
