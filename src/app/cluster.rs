@@ -26,7 +26,7 @@ use crate::{
         ports::{Publish, ResultStore},
     },
     stages::{Stage, fetch::FetchOptions},
-    telemetry::{DnsMetrics, Exporter, Health, KafkaMetrics, Metrics, Observed, serve},
+    telemetry::{DnsMetrics, Exporter, Health, KafkaMetrics, Metrics, Observed, Otlp, Traces, serve},
 };
 
 /// What a rebalance waits longer than the runner's own deadline, which then decides.
@@ -61,8 +61,17 @@ impl Cluster<'_> {
     /// # Errors
     /// When something is missing at the start, or a stage gave up. Nothing unfinished is ever committed.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
+        let otlp = Otlp::from_env(service_name(&self.stages));
+        let traces = tokio::task::spawn_blocking(move || otlp.traces()).await??;
+        let result = self.work(&traces, stop).await;
+        // After the last commit: what is not exported is lost, and nothing else is.
+        traces.shut_down().await;
+        result
+    }
+
+    async fn work(self, traces: &Traces, stop: CancellationToken) -> Result<(), AppError> {
         self.check_sizes().await?;
-        let mut running = Running::new(&self)?;
+        let mut running = Running::new(&self, traces)?;
         running.start(self.stages.clone())?;
         let Running { mut runners, memberships, stages, clients, gate, dns, .. } = running;
 
@@ -145,12 +154,21 @@ impl Cluster<'_> {
     }
 }
 
+/// By which traces and metrics name the process, unless `OTEL_SERVICE_NAME` does.
+fn service_name(stages: &[StageName]) -> String {
+    match stages {
+        [stage] => format!("facemill-{stage}"),
+        _ => "facemill".to_owned(),
+    }
+}
+
 type RunnerResult = std::pin::Pin<Box<dyn Future<Output = Result<(), RunnerError>> + Send>>;
 type Start = Box<dyn FnOnce(CancellationToken) -> RunnerResult + Send>;
 
 /// The parts of a process, collected before any of them runs.
 struct Running<'a> {
     cluster: &'a Cluster<'a>,
+    traces: &'a Traces,
     producer: KafkaProducer,
     model: Model,
     pipeline: Pipeline,
@@ -168,7 +186,7 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn new(cluster: &'a Cluster<'a>) -> Result<Self, AppError> {
+    fn new(cluster: &'a Cluster<'a>, traces: &'a Traces) -> Result<Self, AppError> {
         let settings = cluster.settings;
         let metrics = Arc::new(KafkaMetrics::default());
         let producer = KafkaProducer::new(&cluster.kafka, Arc::clone(&cluster.health), Arc::clone(&metrics))?;
@@ -180,6 +198,7 @@ impl<'a> Running<'a> {
         let frame_format = frame_format(settings, FrameFormat::Jpeg);
         Ok(Running {
             cluster,
+            traces,
             producer,
             pipeline: pipeline(settings, &model, frame_format),
             model,
@@ -319,6 +338,7 @@ impl<'a> Running<'a> {
             dead_letters: Some(self.topic(&topics.dead_letters())?),
         };
         let metrics = Arc::new(Metrics::default());
+        let tracer = self.traces.stage(S::NAME.as_str(), &topic, &topics.group(S::NAME, &topic));
         self.stages.push(Observed { stage: S::NAME.as_str(), topic: topic.clone(), counts: Arc::clone(&metrics) });
         Ok(Work {
             stage,
@@ -336,6 +356,7 @@ impl<'a> Running<'a> {
             pipeline: self.pipeline.clone(),
             metrics,
             health: Arc::clone(&self.cluster.health),
+            tracer,
         })
     }
 

@@ -26,7 +26,7 @@ use crate::{
         fetch::{BreakerOptions, Fetch, FetchOptions, HostLimits, HostPattern, Rate},
         preprocess::{Decode, Preprocess, PreprocessError, PreprocessOptions},
     },
-    telemetry::{DnsMetrics, ExporterError, ListenError},
+    telemetry::{DnsMetrics, ExporterError, ListenError, OtlpError},
 };
 
 /// The subcommand as which a decoder's process runs.
@@ -70,6 +70,9 @@ pub enum AppError {
     /// Without the model's sum nobody can tell whether a stored result is of this model.
     #[error("detect.model_sha256 must be set: fetch and preprocess know the model by it")]
     UnknownModel,
+    /// No way to the collector, as far as can be told without asking it.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// A stage gave up.
     #[error(transparent)]
     Runner(#[from] RunnerError),

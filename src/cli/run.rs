@@ -11,7 +11,7 @@ use crate::{
     app::Cluster,
     config::{LogFormat, Settings},
     domain::StageName,
-    telemetry::{Health, init_logs},
+    telemetry::{Health, LogLimit, init_limited_logs},
 };
 
 /// Work as a member of the consumer groups on Kafka: one stage, or several in one process
@@ -74,13 +74,14 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         return Err(CliError::Usage(ANONYMOUS.to_owned()));
     }
     let kafka = args.kafka.options(&settings.kafka)?;
-    log_to_stdout(&settings)?;
+    let logs = log_to_stdout(&settings)?;
     // A socket for each connection; where the limit cannot be raised, what it allows has to do.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
-    runtime
+    let ended = runtime
         .block_on(async {
+            tokio::spawn(logs.clone().report_for_ever());
             let signals = Signals::listen().map_err(CliError::Runtime)?;
             let store = Arc::new(ScyllaStore::connect(&super::cql::scylla_options(&settings.cql)).await?);
             let cluster = Cluster {
@@ -93,7 +94,9 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
             };
             Ok(cluster.run(signals.stop()).await?)
         })
-        .map(|()| ExitCode::SUCCESS)
+        .map(|()| ExitCode::SUCCESS);
+    logs.report();
+    ended
 }
 
 fn are_neighbours(stages: &[StageName]) -> bool {
@@ -103,10 +106,10 @@ fn are_neighbours(stages: &[StageName]) -> bool {
     stages != [StageName::Fetch, StageName::Detect] && stages.len() > 1
 }
 
-fn log_to_stdout(settings: &Settings) -> Result<(), CliError> {
+fn log_to_stdout(settings: &Settings) -> Result<LogLimit, CliError> {
     // ONNX Runtime tells of every allocation.
     let level = if settings.log.level == "auto" { "info,ort=warn" } else { &settings.log.level };
-    Ok(init_logs(level, settings.log.format != LogFormat::Text, io::stdout)?)
+    Ok(init_limited_logs(level, settings.log.format != LogFormat::Text, io::stdout)?)
 }
 
 #[cfg(test)]
