@@ -8,10 +8,10 @@ use ipnet::IpNet;
 use super::{CliError, ConfigArgs, kafka::KafkaArgs, local::parse_network, signals::Signals};
 use crate::{
     adapters::scylla::ScyllaStore,
-    app::Cluster,
+    app::{AppError, Cluster},
     config::{LogFormat, Settings},
     domain::StageName,
-    telemetry::{Health, init_logs},
+    telemetry::{CqlMetrics, Exporter, Health, init_logs},
 };
 
 /// Work as a member of the consumer groups on Kafka: one stage, or several in one process
@@ -82,15 +82,11 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     runtime
         .block_on(async {
             let signals = Signals::listen().map_err(CliError::Runtime)?;
-            let store = Arc::new(ScyllaStore::connect(&super::cql::scylla_options(&settings.cql)).await?);
-            let cluster = Cluster {
-                settings: &settings,
-                stages,
-                fuse: args.fuse,
-                kafka,
-                store,
-                health: Arc::new(Health::default()),
-            };
+            let health = Arc::<Health>::default();
+            let exporter = Exporter::new(&health).map_err(AppError::from)?;
+            let metrics = CqlMetrics::exported(&exporter.meter());
+            let store = Arc::new(ScyllaStore::connect(&super::cql::scylla_options(&settings.cql), metrics).await?);
+            let cluster = Cluster { settings: &settings, stages, fuse: args.fuse, kafka, store, health, exporter };
             Ok(cluster.run(signals.stop()).await?)
         })
         .map(|()| ExitCode::SUCCESS)

@@ -20,7 +20,7 @@ use crate::{
         RecordError, ResultRow, StageName, Timestamp,
     },
     stages::{Effect, Stage},
-    telemetry::{Health, Metrics},
+    telemetry::{Health, StageMetrics},
 };
 
 /// Bytes of a value that every topic takes: Kafka's own default for a record is eight times as much.
@@ -54,7 +54,7 @@ pub struct Work<S> {
     /// The software and settings that rows name.
     pub pipeline: Pipeline,
     /// The stage's counts.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<StageMetrics>,
     /// What the process waits for.
     pub health: Arc<Health>,
 }
@@ -197,10 +197,12 @@ impl<S: Stage> Work<S> {
         loop {
             let started = Instant::now();
             let result = AssertUnwindSafe(self.stage.process(message)).catch_unwind().await;
-            message.facts.timings.set(S::NAME, started.elapsed());
+            let took = started.elapsed();
+            self.metrics.attempts.record(took);
+            message.facts.timings.set(S::NAME, took);
             let failure = match result {
                 Ok(Ok(Effect::HandOver(mut next))) => {
-                    next.facts.timings.set(S::NAME, started.elapsed());
+                    next.facts.timings.set(S::NAME, took);
                     return Ok(Effect::HandOver(next));
                 }
                 Ok(Ok(effect)) => return Ok(effect),
@@ -213,7 +215,7 @@ impl<S: Stage> Work<S> {
             }
             let image_id = message.facts.image_id;
             tracing::debug!(stage = %S::NAME, %image_id, reason = %failure.reason, attempt, "trying again");
-            self.metrics.retries.add(1);
+            self.metrics.retries.add([failure.reason.as_str()], 1);
             sleep(self.retry.delay(attempt).max(asked)).await;
             attempt += 1;
             message.facts.attempts = message.facts.attempts.saturating_add(1);
@@ -240,7 +242,7 @@ impl<S: Stage> Work<S> {
             match self.until_available("put a URL off", || later.topic.publish(&record)).await {
                 Err(PortError::TooLarge(error)) => tracing::warn!(image_id = %facts.image_id, %error, "cannot put off"),
                 put_off => {
-                    self.metrics.postponed.add(1);
+                    self.metrics.postponed.add([failure.reason.as_str()], 1);
                     return put_off;
                 }
             }
@@ -269,7 +271,7 @@ impl<S: Stage> Work<S> {
             let record = letter.record(&bare, SMALL_VALUE_BYTES);
             buried = self.until_available("publish a dead letter", || outlet.publish(&record)).await;
         }
-        self.metrics.dead_letters.add(1);
+        self.metrics.dead_letters.add([class.as_str()], 1);
         buried
     }
 
@@ -287,6 +289,7 @@ impl<S: Stage> Work<S> {
         };
         let facts = message.facts.clone();
         let record = message.encode();
+        let size = record.size() as u64;
         match self.until_available("hand over to the next stage", || topic.publish(&record)).await {
             Err(PortError::TooLarge(error)) => {
                 self.flag(self.failed(facts, Failure::new(Reason::BodyTooLarge, error))).await?;
@@ -294,6 +297,7 @@ impl<S: Stage> Work<S> {
             handed_over => {
                 handed_over?;
                 self.metrics.handed_over.add(1);
+                self.metrics.handed_over_bytes.add(size);
             }
         }
         Ok(Done::Settled)
@@ -310,10 +314,7 @@ impl<S: Stage> Work<S> {
             }
         }
         self.until_available("write the result", || self.store.write(&row)).await?;
-        match row.reason {
-            None => self.metrics.detected.add(1),
-            Some(_) => self.metrics.failed.add(1),
-        }
+        self.metrics.row_written(row.reason.map(Reason::as_str));
         self.metrics.faces.add(row.faces.len() as u64);
         Ok(())
     }

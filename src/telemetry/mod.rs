@@ -1,18 +1,28 @@
 //! What facemill says about itself.
 
+mod clients;
+mod counts;
 mod exporter;
 mod health;
+mod meter;
 pub mod metrics;
+mod process;
 mod server;
+mod stage;
 
 use std::io::Write;
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-pub use exporter::{Exporter, ExporterError, Observed};
+pub use clients::{
+    ClientState, CqlMetrics, CqlOperation, DecoderMetrics, DnsMetrics, KafkaMetrics, Quantiles, inference_timings,
+};
+pub use counts::{Counter, Counters};
+pub use exporter::{Exporter, ExporterError};
 pub use health::Health;
-pub use metrics::{DnsMetrics, KafkaMetrics, Metrics};
+pub use meter::{Labels, Meter, Timings};
 pub use server::{ListenError, serve};
+pub use stage::{LaneState, StageMetrics};
 
 /// A log level or filter that does not parse.
 #[derive(Debug, thiserror::Error)]
@@ -62,3 +72,6 @@ impl<'a, F: Fn(&[u8]) + Clone + 'a> MakeWriter<'a> for LineWriter<F> {
         self.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;
