@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test it check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz
+.PHONY: help demo test it check eval clean assets build bench doc docs faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -72,6 +72,9 @@ bench-hostile: assets ## Measure what hostile and slow servers cost the others
 
 doc: need ## Build the API's documentation: target/doc/facemill/index.html
 	@cargo doc --workspace --no-deps
+
+docs: need ## Write docs/metrics.md anew, from the code
+	@FACEMILL_WRITE_DOCS=1 cargo test --quiet --lib telemetry::metrics
 
 # The line that scripts/eval.py says, before anything is built.
 faces:

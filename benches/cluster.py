@@ -97,7 +97,7 @@ class ClusterBench:
         count = self.args.urls
         urls = self.local.url_list(base, count)
         place = self.prepare(f"bench{number}", urls)
-        run = self.run("fetch,preprocess,detect", place, count, "facemill_urls_detected_total")
+        run = self.run("fetch,preprocess,detect", place, count, "facemill_outcomes_total")
         return run | {"mib": max(mib for _, mib in run["samples"])}
 
     def backlog(self, base):
@@ -107,9 +107,9 @@ class ClusterBench:
         names = sorted(path.name for path in (self.local.pictures / "small").glob("*.jpg"))
         urls.write_text("".join(f"{base}/small/{names[n % len(names)]}?{n}\n" for n in range(count)))
         place = self.prepare("backlog", urls)
-        for stage, metric in [("fetch", "facemill_handed_over_total"),
-                              ("preprocess", "facemill_handed_over_total"),
-                              ("detect", "facemill_urls_detected_total")]:  # fmt: skip
+        for stage, metric in [("fetch", "facemill_records_handed_over_total"),
+                              ("preprocess", "facemill_records_handed_over_total"),
+                              ("detect", "facemill_outcomes_total")]:  # fmt: skip
             run = self.run(stage, place, count, metric)
             tenths = [[mib for done, mib in run["samples"] if done * 10 // count == tenth] for tenth in range(10)]
             means = [statistics.mean(tenth) for tenth in tenths if tenth]

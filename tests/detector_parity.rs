@@ -13,6 +13,7 @@ use facemill::{
         detect::{Detect, DetectOptions},
         preprocess::{Preprocess, PreprocessOptions},
     },
+    telemetry::Timings,
 };
 use serde::Deserialize;
 
@@ -71,7 +72,7 @@ async fn same_faces_as_opencv_on_the_same_pixels() {
         nms_iou: golden.nms_iou,
         top_k: golden.top_k,
     };
-    let detect = Detect::new(OnnxModel::load(&source, 1).unwrap().sessions, options).unwrap();
+    let detect = Detect::new(OnnxModel::load(&source, 1, &Timings::default()).unwrap().sessions, options).unwrap();
 
     for (name, photo) in &golden.photos {
         let body = std::fs::read(asset("photos").join(name)).unwrap().into();

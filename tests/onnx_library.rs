@@ -3,7 +3,10 @@
 
 use std::path::PathBuf;
 
-use facemill::adapters::onnx::{ModelSource, OnnxError, OnnxModel};
+use facemill::{
+    adapters::onnx::{ModelSource, OnnxError, OnnxModel},
+    telemetry::Timings,
+};
 
 fn asset(name: &str) -> PathBuf {
     let folder = std::env::var_os("FACEMILL_ASSETS")
@@ -20,7 +23,7 @@ fn a_file_that_is_no_library_is_an_error_and_the_right_one_still_loads() {
     std::fs::write(&text, b"no library").unwrap();
     let model = asset("face_detection_yunet_2023mar.onnx");
     let wrong = ModelSource { runtime_library: text, runtime_sha256: vec![], model: model.clone(), sha256: None };
-    let error = OnnxModel::load(&wrong, 1).map(|_| ()).unwrap_err();
+    let error = OnnxModel::load(&wrong, 1, &Timings::default()).map(|_| ()).unwrap_err();
     assert!(matches!(error, OnnxError::Library { .. }), "{error:?}");
     for part in ["libtext.so", "detect.runtime_library", "make assets"] {
         assert!(error.to_string().contains(part), "{error}");
@@ -28,11 +31,11 @@ fn a_file_that_is_no_library_is_an_error_and_the_right_one_still_loads() {
     let other_sum = vec!["0".repeat(64)];
     let right = asset("libonnxruntime.so");
     let another = ModelSource { runtime_library: right.clone(), runtime_sha256: other_sum, ..wrong.clone() };
-    let error = OnnxModel::load(&another, 1).map(|_| ()).unwrap_err();
+    let error = OnnxModel::load(&another, 1, &Timings::default()).map(|_| ()).unwrap_err();
     assert!(matches!(error, OnnxError::LibraryChecksum { .. }), "{error:?}");
     for part in ["libonnxruntime.so", "detect.runtime_library_sha256", "make assets"] {
         assert!(error.to_string().contains(part), "{error}");
     }
     let right = ModelSource { runtime_library: right, ..wrong };
-    assert_eq!(OnnxModel::load(&right, 1).unwrap().sessions.len(), 1);
+    assert_eq!(OnnxModel::load(&right, 1, &Timings::default()).unwrap().sessions.len(), 1);
 }

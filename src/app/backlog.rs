@@ -9,7 +9,7 @@ use crate::{
     adapters::kafka::{KafkaError, KafkaOptions, Probe, admin::Admin},
     config::Settings,
     domain::StageName,
-    telemetry::Metrics,
+    telemetry::StageMetrics,
 };
 
 /// Between two looks. At 3,307 pictures of 100 KB a second 1.6 GB come meanwhile.
@@ -27,7 +27,7 @@ pub(super) struct Backlog {
     topic: String,
     limit: u64,
     /// Of the runners that publish there.
-    metrics: Vec<Arc<Metrics>>,
+    metrics: Vec<Arc<StageMetrics>>,
     /// What a picture is taken for before the first was fetched.
     expected_bytes: f64,
 }
@@ -40,7 +40,7 @@ impl Backlog {
     pub(super) async fn new(
         settings: &Settings,
         kafka: &KafkaOptions,
-        metrics: Vec<Arc<Metrics>>,
+        metrics: Vec<Arc<StageMetrics>>,
     ) -> Result<Option<Self>, AppError> {
         let names = Topics(settings);
         let topic = names.input(StageName::Preprocess);
@@ -88,8 +88,9 @@ impl Backlog {
     }
 
     fn mean_bytes(&self) -> f64 {
-        let sum = |count: fn(&Metrics) -> u64| self.metrics.iter().map(|metrics| count(metrics)).sum::<u64>();
-        let (bytes, records) = (sum(|metrics| metrics.fetched_bytes.get()), sum(|metrics| metrics.handed_over.get()));
+        let sum = |count: fn(&StageMetrics) -> u64| self.metrics.iter().map(|metrics| count(metrics)).sum::<u64>();
+        let (bytes, records) =
+            (sum(|metrics| metrics.handed_over_bytes.get()), sum(|metrics| metrics.handed_over.get()));
         if records == 0 { self.expected_bytes } else { bytes as f64 / records as f64 }
     }
 }

@@ -18,6 +18,7 @@ use super::{
     lane_limits, pipeline, retry_policy, threads,
 };
 use crate::{
+    adapters::http::HttpAdapter,
     adapters::kafka::{ConsumerGroup, KafkaOptions, KafkaProducer, Membership, admin::Admin, check_limit},
     config::Settings,
     domain::{FrameFormat, Model, Pipeline, Reason, StageName},
@@ -25,8 +26,14 @@ use crate::{
         Delayed, Gate, Later, Next, Outlets, Runner, RunnerError, Step, Work,
         ports::{Publish, ResultStore},
     },
-    stages::{Stage, fetch::FetchOptions},
-    telemetry::{DnsMetrics, Exporter, Health, KafkaMetrics, Metrics, Observed, Otlp, Traces, serve},
+    stages::{
+        Stage,
+        fetch::{Fetch, FetchOptions, HostCensus},
+    },
+    telemetry::{
+        DecoderMetrics, DnsMetrics, Exporter, Health, KafkaMetrics, Meter, StageMetrics, Traces, inference_timings,
+        metrics, serve,
+    },
 };
 
 /// What a rebalance waits longer than the runner's own deadline, which then decides.
@@ -53,6 +60,10 @@ pub struct Cluster<'a> {
     pub store: Arc<dyn ResultStore>,
     /// What the process waits for.
     pub health: Arc<Health>,
+    /// What it says of itself.
+    pub exporter: Exporter,
+    /// What it says of its records.
+    pub traces: &'a Traces,
 }
 
 impl Cluster<'_> {
@@ -61,27 +72,18 @@ impl Cluster<'_> {
     /// # Errors
     /// When something is missing at the start, or a stage gave up. Nothing unfinished is ever committed.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
-        let otlp = Otlp::from_env(service_name(&self.stages));
-        let traces = tokio::task::spawn_blocking(move || otlp.traces()).await??;
-        let result = self.work(&traces, stop).await;
-        // After the last commit: what is not exported is lost, and nothing else is.
-        traces.shut_down().await;
-        result
-    }
-
-    async fn work(self, traces: &Traces, stop: CancellationToken) -> Result<(), AppError> {
         self.check_sizes().await?;
-        let mut running = Running::new(&self, traces)?;
+        let mut running = Running::new(&self)?;
         running.start(self.stages.clone())?;
-        let Running { mut runners, memberships, stages, clients, gate, dns, .. } = running;
+        let Running { mut runners, memberships, fetching, gate, .. } = running;
 
         let listen = self.settings.http.listen.parse::<SocketAddr>().ok();
-        let exporter = Exporter::new(&stages, &clients, dns, Arc::clone(&self.health))?;
         let served = CancellationToken::new();
         let server = match listen {
             None => None,
             Some(address) => {
-                let (address, server) = serve(address, Arc::clone(&self.health), exporter, served.clone()).await?;
+                let (address, server) =
+                    serve(address, Arc::clone(&self.health), self.exporter.clone(), served.clone()).await?;
                 tracing::info!(%address, "answering /livez, /readyz and /metrics");
                 Some(tokio::spawn(server))
             }
@@ -91,12 +93,10 @@ impl Cluster<'_> {
             tasks.spawn(run(stop.clone()));
         }
         // A task of its own, which ends with the stages that ask for the gate.
-        if self.hands_over(StageName::Fetch) {
-            let fetching = stages.iter().filter(|observed| observed.stage == StageName::Fetch.as_str());
-            let metrics = fetching.map(|observed| Arc::clone(&observed.counts)).collect();
-            if let Some(backlog) = Backlog::new(self.settings, &self.kafka, metrics).await? {
-                tokio::spawn(backlog.watch(gate));
-            }
+        if self.hands_over(StageName::Fetch)
+            && let Some(backlog) = Backlog::new(self.settings, &self.kafka, fetching).await?
+        {
+            tokio::spawn(backlog.watch(gate));
         }
         // The first stage that gives up stops the others, which finish what they have.
         let mut result = Ok(());
@@ -154,21 +154,12 @@ impl Cluster<'_> {
     }
 }
 
-/// By which traces and metrics name the process, unless `OTEL_SERVICE_NAME` does.
-fn service_name(stages: &[StageName]) -> String {
-    match stages {
-        [stage] => format!("facemill-{stage}"),
-        _ => "facemill".to_owned(),
-    }
-}
-
 type RunnerResult = std::pin::Pin<Box<dyn Future<Output = Result<(), RunnerError>> + Send>>;
 type Start = Box<dyn FnOnce(CancellationToken) -> RunnerResult + Send>;
 
 /// The parts of a process, collected before any of them runs.
 struct Running<'a> {
     cluster: &'a Cluster<'a>,
-    traces: &'a Traces,
     producer: KafkaProducer,
     model: Model,
     pipeline: Pipeline,
@@ -177,19 +168,19 @@ struct Running<'a> {
     gate: watch::Sender<bool>,
     runners: Vec<Start>,
     memberships: Vec<Membership>,
-    stages: Vec<Observed<Metrics>>,
-    clients: Vec<Observed<KafkaMetrics>>,
-    /// Of fetch, if it is one of the stages.
-    dns: Arc<DnsMetrics>,
+    meter: Meter,
+    /// The counts of fetch, if it is one of the stages: one for each topic.
+    fetching: Vec<Arc<StageMetrics>>,
     /// Those that are published to, by name: each is looked at once.
     topics: BTreeMap<String, Arc<dyn Publish>>,
 }
 
 impl<'a> Running<'a> {
-    fn new(cluster: &'a Cluster<'a>, traces: &'a Traces) -> Result<Self, AppError> {
+    fn new(cluster: &'a Cluster<'a>) -> Result<Self, AppError> {
         let settings = cluster.settings;
-        let metrics = Arc::new(KafkaMetrics::default());
-        let producer = KafkaProducer::new(&cluster.kafka, Arc::clone(&cluster.health), Arc::clone(&metrics))?;
+        let meter = cluster.exporter.meter();
+        let metrics = KafkaMetrics::of_producer(&meter);
+        let producer = KafkaProducer::new(&cluster.kafka, Arc::clone(&cluster.health), metrics)?;
         if settings.detect.model_sha256.is_empty() {
             return Err(AppError::UnknownModel);
         }
@@ -198,7 +189,6 @@ impl<'a> Running<'a> {
         let frame_format = frame_format(settings, FrameFormat::Jpeg);
         Ok(Running {
             cluster,
-            traces,
             producer,
             pipeline: pipeline(settings, &model, frame_format),
             model,
@@ -206,10 +196,9 @@ impl<'a> Running<'a> {
             gate: watch::Sender::new(true),
             runners: Vec::new(),
             memberships: Vec::new(),
-            dns: Arc::default(),
             topics: BTreeMap::new(),
-            stages: Vec::new(),
-            clients: vec![Observed { stage: "producer", topic: String::new(), counts: metrics }],
+            meter,
+            fetching: Vec::new(),
         })
     }
 
@@ -249,7 +238,8 @@ impl<'a> Running<'a> {
                     only_allowed_networks: !settings.fetch.has_contact(),
                     ..fetch_options(settings)
                 };
-                let fetch = Arc::new(build_fetch(options, Arc::clone(&self.dns))?);
+                let fetch = Arc::new(build_fetch(options, DnsMetrics::exported(&self.meter))?);
+                self.observe_hosts(&fetch);
                 for (topic, delay) in topics.later() {
                     self.read(Arc::clone(&fetch), topic, next.clone(), Semaphore::MAX_PERMITS, delay)?;
                 }
@@ -257,7 +247,8 @@ impl<'a> Running<'a> {
                 Ok(None)
             }
             StageName::Preprocess => {
-                let preprocess = build_preprocess(settings, self.frame_format)?;
+                let metrics = DecoderMetrics::exported(&self.meter);
+                let preprocess = build_preprocess(settings, self.frame_format, &metrics)?;
                 self.place(
                     preprocess,
                     topics.input(stage),
@@ -267,7 +258,7 @@ impl<'a> Running<'a> {
                 )
             }
             StageName::Detect => {
-                let (detect, model) = build_detect(settings)?;
+                let (detect, model) = build_detect(settings, &inference_timings(&self.meter))?;
                 self.model.name = model.name;
                 self.place(detect, topics.input(stage), next, TURNS * threads(settings.detect.threads).get(), is_fed)
             }
@@ -303,7 +294,7 @@ impl<'a> Running<'a> {
     ) -> Result<(), AppError> {
         let settings = self.cluster.settings;
         let drain = settings.runner.drain_timeout;
-        let counts = Arc::new(KafkaMetrics::default());
+        let counts = KafkaMetrics::of_consumer(&self.meter, S::NAME.as_str(), &topic);
         let group = ConsumerGroup {
             group: Topics(settings).group(S::NAME, &topic),
             topic: topic.clone(),
@@ -312,15 +303,26 @@ impl<'a> Running<'a> {
         };
         let work = self.work(stage, topic.clone(), next, turns)?;
         let (source, positions, membership) =
-            group.join(&self.cluster.kafka, Arc::clone(&self.cluster.health), Arc::clone(&counts))?;
+            group.join(&self.cluster.kafka, Arc::clone(&self.cluster.health), counts)?;
         tracing::info!(stage = %S::NAME, topic, group = group.group, "joined");
         self.memberships.push(membership);
-        self.clients.push(Observed { stage: S::NAME.as_str(), topic, counts });
         let limits = lane_limits(settings);
         let source = Delayed::new(source, longest);
         let runner = Runner { work, source, commit: Arc::new(positions), limits, drain };
         self.runners.push(Box::new(move |stop| Box::pin(runner.run(stop))));
         Ok(())
+    }
+
+    /// How it stands with the hosts that are fetched from.
+    fn observe_hosts(&self, fetch: &Arc<Fetch<HttpAdapter>>) {
+        let counted = Arc::clone(fetch);
+        self.meter.observe(&metrics::FETCH_HOSTS, move || {
+            let HostCensus { working, resting, tried, .. } = counted.census();
+            let labelled = |(state, hosts): (&str, usize)| (vec![("state", state.to_owned())], hosts as f64);
+            [("working", working), ("resting", resting), ("tried", tried)].into_iter().map(labelled).collect()
+        });
+        let counted = Arc::clone(fetch);
+        self.meter.observe(&metrics::FETCH_WAITING_URLS, move || vec![(Vec::new(), counted.census().waiting as f64)]);
     }
 
     fn work<S: Stage>(&mut self, stage: S, topic: String, next: Next, turns: usize) -> Result<Work<S>, AppError> {
@@ -337,9 +339,11 @@ impl<'a> Running<'a> {
             later,
             dead_letters: Some(self.topic(&topics.dead_letters())?),
         };
-        let metrics = Arc::new(Metrics::default());
-        let tracer = self.traces.stage(S::NAME.as_str(), &topic, &topics.group(S::NAME, &topic));
-        self.stages.push(Observed { stage: S::NAME.as_str(), topic: topic.clone(), counts: Arc::clone(&metrics) });
+        let tracer = self.cluster.traces.stage(S::NAME.as_str(), &topic, &topics.group(S::NAME, &topic));
+        let metrics = StageMetrics::exported(&self.meter, S::NAME.as_str(), &topic);
+        if S::NAME == StageName::Fetch {
+            self.fetching.push(Arc::clone(&metrics));
+        }
         Ok(Work {
             stage,
             topic,

@@ -28,7 +28,7 @@ use crate::{
         fetch::{Fetch, FetchOptions},
         preprocess::Preprocess,
     },
-    telemetry::{Metrics, Tracer},
+    telemetry::{StageMetrics, Timings, Tracer},
 };
 
 /// URLs of one partition that fetch has begun, at least: so many that those of one slow host, a twentieth of all, leave
@@ -46,7 +46,7 @@ pub struct Local {
     /// Where annotated pictures go, if anywhere.
     pub annotate: Option<PathBuf>,
     /// What happened so far.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<StageMetrics>,
 }
 
 /// The stages of one process, built and ready.
@@ -65,14 +65,14 @@ impl Stages {
     /// When one of them cannot be had; the message says what to do.
     pub fn build(settings: &Settings) -> Result<Self, AppError> {
         let frame_format = frame_format(settings, FrameFormat::Rgb8);
-        let (detect, model) = build_detect(settings)?;
+        let (detect, model) = build_detect(settings, &Timings::default())?;
         let options = fetch_options(settings);
         // There is no other place for URLs of a host that rests: a short trouble is waited for.
         let patience = options.patience.max(options.breaker.rest + Duration::from_secs(1));
         let options = FetchOptions { patience, ..options };
         Ok(Stages {
             fetch: build_fetch(options, Arc::default())?,
-            preprocess: build_preprocess(settings, frame_format)?,
+            preprocess: build_preprocess(settings, frame_format, &Arc::default())?,
             detect,
             pipeline: pipeline(settings, &model, frame_format),
             model,

@@ -26,7 +26,7 @@ use crate::{
         fetch::{BreakerOptions, Fetch, FetchOptions, HostLimits, HostPattern, Rate},
         preprocess::{Decode, Preprocess, PreprocessError, PreprocessOptions},
     },
-    telemetry::{DnsMetrics, ExporterError, ListenError, OtlpError},
+    telemetry::{DecoderMetrics, DnsMetrics, ExporterError, ListenError, Timings},
 };
 
 /// The subcommand as which a decoder's process runs.
@@ -70,9 +70,6 @@ pub enum AppError {
     /// Without the model's sum nobody can tell whether a stored result is of this model.
     #[error("detect.model_sha256 must be set: fetch and preprocess know the model by it")]
     UnknownModel,
-    /// No way to the collector, as far as can be told without asking it.
-    #[error(transparent)]
-    Otlp(#[from] OtlpError),
     /// A stage gave up.
     #[error(transparent)]
     Runner(#[from] RunnerError),
@@ -88,7 +85,11 @@ fn build_fetch(options: FetchOptions, dns: Arc<DnsMetrics>) -> Result<Fetch<Http
     Ok(Fetch::new(HttpAdapter::new(&options, dns)?, options))
 }
 
-fn build_preprocess(settings: &Settings, frame_format: FrameFormat) -> Result<Preprocess, AppError> {
+fn build_preprocess(
+    settings: &Settings,
+    frame_format: FrameFormat,
+    metrics: &Arc<DecoderMetrics>,
+) -> Result<Preprocess, AppError> {
     let preprocess = &settings.preprocess;
     let options = PreprocessOptions {
         working_size: settings.detect.working_size,
@@ -103,13 +104,14 @@ fn build_preprocess(settings: &Settings, frame_format: FrameFormat) -> Result<Pr
     }
     let program = Program::own(&[DECODER]).map_err(PreprocessError::Threads)?;
     let start = |options: &_| -> Result<Box<dyn Decode>, _> {
-        Ok(Box::new(DecoderProcess::start(program.clone(), options, preprocess.decode_timeout)?))
+        let (program, metrics) = (program.clone(), Arc::clone(metrics));
+        Ok(Box::new(DecoderProcess::start(program, options, preprocess.decode_timeout, metrics)?))
     };
     Ok(Preprocess::with_decoders(options, start)?)
 }
 
 /// The detector, and the model that it runs.
-fn build_detect(settings: &Settings) -> Result<(Detect<YunetSession>, Model), AppError> {
+fn build_detect(settings: &Settings, timings: &Timings) -> Result<(Detect<YunetSession>, Model), AppError> {
     let detect = &settings.detect;
     let source = ModelSource {
         runtime_library: detect.runtime_library.clone(),
@@ -117,7 +119,7 @@ fn build_detect(settings: &Settings) -> Result<(Detect<YunetSession>, Model), Ap
         model: detect.model.clone(),
         sha256: Some(detect.model_sha256.clone()).filter(|sum| !sum.is_empty()),
     };
-    let OnnxModel { identity, sessions } = OnnxModel::load(&source, threads(detect.threads).get())?;
+    let OnnxModel { identity, sessions } = OnnxModel::load(&source, threads(detect.threads).get(), timings)?;
     let options = DetectOptions {
         working_size: detect.working_size,
         score_threshold: detect.score_threshold,
@@ -132,7 +134,7 @@ fn build_detect(settings: &Settings) -> Result<(Detect<YunetSession>, Model), Ap
 /// # Errors
 /// When one of them is not there, not the right one, or does not load.
 pub fn check_detector(settings: &Settings) -> Result<Model, AppError> {
-    build_detect(settings).map(|(_, model)| model)
+    build_detect(settings, &Timings::default()).map(|(_, model)| model)
 }
 
 /// How frames are written: as the setting says, or in the way that `auto` stands for here.

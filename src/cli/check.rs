@@ -203,7 +203,7 @@ fn outputs(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], time
 }
 
 async fn database(settings: &Settings) -> Finding {
-    match ScyllaStore::connect(&scylla_options(&settings.cql)).await {
+    match ScyllaStore::connect(&scylla_options(&settings.cql), Arc::default()).await {
         Ok(_) => Finding::ok("database", format!("the keyspace {} has this program's tables", settings.cql.keyspace)),
         Err(error) => Finding::failed("database", error),
     }

@@ -25,7 +25,7 @@ use crate::{
     config::{LogFormat, Settings},
     domain::{MAX_JOB_BYTES, Reason},
     runner::ports::ResultStore,
-    telemetry::{LineWriter, Metrics, init_logs},
+    telemetry::{LineWriter, StageMetrics, init_logs},
 };
 
 /// Fetch URLs, find faces, store results in a SQLite file: the whole pipeline in one process
@@ -110,7 +110,7 @@ pub(super) fn run(args: LocalArgs) -> Result<ExitCode, CliError> {
 
     // A socket for each connection; where the limit cannot be raised, what it allows has to do.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(StageMetrics::default());
     let total = Arc::new(OnceLock::new());
     let progress = Progress::new(Arc::clone(&metrics), Arc::clone(&total));
     log_beside(&progress, &settings)?;
@@ -153,7 +153,7 @@ pub(super) fn run(args: LocalArgs) -> Result<ExitCode, CliError> {
         return Err(CliError::List(error));
     }
     printed?;
-    let left = total.get().map(|total| total.saturating_sub(metrics.settled()));
+    let left = total.get().map(|total| total.saturating_sub(metrics.finished()));
     match signal {
         Some(signal) if left != Some(0) => {
             let left = left.map_or("the rest of the input is".to_owned(), |left| format!("{left} URLs are"));

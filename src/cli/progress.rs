@@ -9,7 +9,7 @@ use std::{
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use super::say;
-use crate::telemetry::Metrics;
+use crate::telemetry::StageMetrics;
 
 /// How often a terminal's bar is drawn anew.
 const REDRAW: Duration = Duration::from_millis(200);
@@ -19,7 +19,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Shows a run's counts while it lasts.
 pub(super) struct Progress {
-    metrics: Arc<Metrics>,
+    metrics: Arc<StageMetrics>,
     /// Lines in all, once they are counted.
     total: Arc<OnceLock<u64>>,
     started: Instant,
@@ -27,7 +27,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(metrics: Arc<Metrics>, total: Arc<OnceLock<u64>>) -> Self {
+    pub(super) fn new(metrics: Arc<StageMetrics>, total: Arc<OnceLock<u64>>) -> Self {
         let bar = std::io::stderr().is_terminal().then(ProgressBar::no_length);
         if let (Some(bar), Ok(style)) = (&bar, ProgressStyle::with_template("{spinner} {wide_msg}")) {
             bar.set_style(style);
@@ -57,7 +57,7 @@ impl Progress {
             }
             bar.update(|state| {
                 state.set_len(*total);
-                state.set_pos(self.metrics.settled());
+                state.set_pos(self.metrics.finished());
             });
         }
         bar.set_message(self.line());
@@ -82,10 +82,10 @@ impl Progress {
     /// The counts in one line.
     pub(super) fn line(&self) -> String {
         let metrics = &self.metrics;
-        let settled = metrics.settled();
+        let settled = metrics.finished();
         let seconds = self.started.elapsed().as_secs_f64().max(0.001);
         // What was done before costs next to nothing and would make the rate a fairy tale.
-        let worked = metrics.detected.get() + metrics.failed.get();
+        let worked = metrics.detected() + metrics.failed();
         let rate = worked as f64 / seconds;
         let of_total = self.total.get().map(|total| format!(" of {}", HumanCount(*total))).unwrap_or_default();
         let bytes = HumanBytes((metrics.fetched_bytes.get() as f64 / seconds) as u64);
@@ -93,9 +93,9 @@ impl Progress {
             "{}{of_total} URLs{}: {} detected ({} faces), {} failed, {} skipped; {rate:.1} URL/s, {bytes}/s",
             HumanCount(settled),
             self.time_left(settled, rate),
-            HumanCount(metrics.detected.get()),
+            HumanCount(metrics.detected()),
             HumanCount(metrics.faces.get()),
-            HumanCount(metrics.failed.get()),
+            HumanCount(metrics.failed()),
             HumanCount(metrics.skipped.get()),
         )
     }
@@ -117,10 +117,10 @@ mod tests {
 
     #[test]
     fn the_line_counts_every_outcome_and_estimates_only_what_is_known() {
-        let metrics = Arc::new(Metrics::default());
-        metrics.detected.add(1500);
+        let metrics = Arc::new(StageMetrics::default());
+        metrics.outcomes.add(["detected", ""], 1500);
         metrics.faces.add(7);
-        metrics.failed.add(2);
+        metrics.outcomes.add(["failed", "http_client_error"], 2);
         metrics.skipped.add(3);
         let total = Arc::new(OnceLock::new());
         let progress = Progress::new(metrics, Arc::clone(&total));

@@ -5,13 +5,13 @@ use std::{io, process::ExitCode, sync::Arc};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use super::{CliError, ConfigArgs, kafka::KafkaArgs, local::parse_network, signals::Signals};
+use super::{CliError, ConfigArgs, kafka::KafkaArgs, local::parse_network, signals::Signals, telemetry::Telemetry};
 use crate::{
     adapters::scylla::ScyllaStore,
     app::Cluster,
     config::{LogFormat, Settings},
     domain::StageName,
-    telemetry::{Health, LogLimit, init_limited_logs},
+    telemetry::{CqlMetrics, Health, LogLimit, init_limited_logs},
 };
 
 /// Work as a member of the consumer groups on Kafka: one stage, or several in one process
@@ -79,24 +79,32 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
-    let ended = runtime
-        .block_on(async {
-            tokio::spawn(logs.clone().report_for_ever());
-            let signals = Signals::listen().map_err(CliError::Runtime)?;
-            let store = Arc::new(ScyllaStore::connect(&super::cql::scylla_options(&settings.cql)).await?);
-            let cluster = Cluster {
-                settings: &settings,
-                stages,
-                fuse: args.fuse,
-                kafka,
-                store,
-                health: Arc::new(Health::default()),
-            };
+    let ended = runtime.block_on(async {
+        let signals = Signals::listen().map_err(CliError::Runtime)?;
+        let health = Arc::<Health>::default();
+        let telemetry = Telemetry::start(service_name(&stages), &health, &logs).await?;
+        let ended = async {
+            let metrics = CqlMetrics::exported(&telemetry.exporter.meter());
+            let store = Arc::new(ScyllaStore::connect(&super::cql::scylla_options(&settings.cql), metrics).await?);
+            let (exporter, traces) = (telemetry.exporter.clone(), &telemetry.traces);
+            let cluster =
+                Cluster { settings: &settings, stages, fuse: args.fuse, kafka, store, health, exporter, traces };
             Ok(cluster.run(signals.stop()).await?)
-        })
-        .map(|()| ExitCode::SUCCESS);
+        };
+        let ended = ended.await;
+        telemetry.shut_down().await;
+        ended
+    });
     logs.report();
-    ended
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// The name of the process in traces and metrics.
+fn service_name(stages: &[StageName]) -> String {
+    match stages {
+        [stage] => format!("facemill-{stage}"),
+        _ => "facemill".to_owned(),
+    }
 }
 
 fn are_neighbours(stages: &[StageName]) -> bool {

@@ -1,6 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -67,6 +67,7 @@ struct Completion {
     generation: Generation,
     offset: Offset,
     bytes: usize,
+    took: Duration,
     result: Result<Done, PortError>,
 }
 
@@ -141,6 +142,7 @@ impl<S: Stage, I: Source> Driver<S, I> {
                 _ = tick.tick() => {
                     self.touched.extend(self.lanes.keys());
                     self.work.health.beat(&self.work.topic);
+                    self.show_lanes();
                 }
                 // Last: a source that always has something would let nothing below it have its turn.
                 event = self.source.next(), if !self.ended => {
@@ -166,6 +168,13 @@ impl<S: Stage, I: Source> Driver<S, I> {
             Some(deadline) => idle || Instant::now() >= deadline,
             None => self.ended && idle && self.lanes.values().all(Lane::is_idle),
         }
+    }
+
+    /// Shows what is under way to those who watch.
+    fn show_lanes(&self) {
+        let metrics = &self.work.metrics;
+        metrics.set_lanes(self.lanes.iter().map(|(partition, lane)| lane.state(*partition, &self.limits)).collect());
+        metrics.held_back.store(!self.work.gate.is_open(), Ordering::Relaxed);
     }
 
     fn stop_intake(&mut self) {
@@ -223,7 +232,11 @@ impl<S: Stage, I: Source> Driver<S, I> {
             && lane.generation == delivery.generation
         {
             self.touched.insert(delivery.partition);
-            lane.receive(delivery);
+            let bytes = delivery.record.size() as u64;
+            if lane.receive(delivery) {
+                self.work.metrics.received.add(1);
+                self.work.metrics.received_bytes.add(bytes);
+            }
         }
     }
 
@@ -237,6 +250,8 @@ impl<S: Stage, I: Source> Driver<S, I> {
         {
             self.touched.insert(completion.partition);
             lane.settle(completion.offset, completion.bytes);
+            self.work.metrics.settled.add(1);
+            self.work.metrics.records.record(completion.took);
         }
         Ok(())
     }
@@ -285,10 +300,10 @@ impl<S: Stage, I: Source> Driver<S, I> {
         if self.deadline.is_some() {
             return;
         }
-        if !lane.paused && lane.is_full(&self.limits, all_bytes) {
+        if let Some(full) = lane.full(&self.limits, all_bytes).filter(|_| !lane.paused) {
             lane.paused = true;
             self.source.pause(partition);
-            self.work.metrics.pauses.add(1);
+            self.work.metrics.pauses.add([full], 1);
         } else if lane.paused && lane.has_room(&self.limits, all_bytes) {
             lane.paused = false;
             self.source.resume(partition);
@@ -300,13 +315,14 @@ impl<S: Stage, I: Source> Driver<S, I> {
 async fn carry<S: Stage>(work: Arc<Work<S>>, delivery: Delivery, live: CancellationToken) -> Completion {
     let Delivery { partition, offset, generation, .. } = delivery;
     let bytes = delivery.record.size();
+    let began = Instant::now();
     let result = tokio::select! {
         // Asked first at every step: once the assignment is over, nothing more is written.
         biased;
         () = live.cancelled() => Ok(Done::Abandoned),
         result = work.carry(&delivery) => result,
     };
-    Completion { partition, generation, offset, bytes, result }
+    Completion { partition, generation, offset, bytes, took: began.elapsed(), result }
 }
 
 fn port_error<S: Stage>(error: PortError) -> RunnerError {
@@ -365,8 +381,14 @@ mod tests {
         driver.handle(Event::Assigned(0, 1));
         driver.handle(Event::Assigned(0, 2));
         driver.handle(delivery(5, 2));
-        let completion =
-            |generation| Completion { partition: 0, generation, offset: 5, bytes: 0, result: Ok(Done::Settled) };
+        let completion = |generation| Completion {
+            partition: 0,
+            generation,
+            offset: 5,
+            bytes: 0,
+            took: Duration::ZERO,
+            result: Ok(Done::Settled),
+        };
         driver.complete(Ok(completion(1))).unwrap();
         assert_eq!(driver.lanes.get_mut(&0).and_then(Lane::take_moved_position), None);
         driver.complete(Ok(completion(2))).unwrap();

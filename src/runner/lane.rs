@@ -3,9 +3,10 @@ use std::{collections::VecDeque, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ports::{Delivery, Generation, Offset},
+    ports::{Delivery, Generation, Offset, Partition},
     watermark::Watermark,
 };
+use crate::telemetry::LaneState;
 
 /// How much of one partition may be under way at once.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,12 +60,13 @@ impl Lane {
         }
     }
 
-    /// Takes a record in; it is registered before anything else happens to it.
-    pub(super) fn receive(&mut self, delivery: Delivery) {
+    /// Takes a record in, unless it has no place here; it is registered before anything else happens to it.
+    pub(super) fn receive(&mut self, delivery: Delivery) -> bool {
         if !self.open {
-            return;
+            return false;
         }
-        if self.watermark.register(delivery.offset) {
+        let is_new = self.watermark.register(delivery.offset);
+        if is_new {
             self.bytes += delivery.record.size();
             self.waiting.push_back(delivery);
         } else if !self.went_back {
@@ -72,6 +74,7 @@ impl Lane {
             let Delivery { partition, offset, .. } = delivery;
             tracing::warn!(partition, offset, "the log went back to an offset that was read before; it is passed over");
         }
+        is_new
     }
 
     /// The next record to begin.
@@ -112,12 +115,15 @@ impl Lane {
         self.bytes
     }
 
-    /// Whether the source should pause; `all_bytes` are those of all lanes.
-    pub(super) fn is_full(&self, limits: &LaneLimits, all_bytes: usize) -> bool {
-        all_bytes >= limits.all_bytes
-            || self.watermark.span() >= limits.records
-            || self.bytes >= limits.bytes
-            || self.is_too_old(limits)
+    /// What is full, so that the source should pause; `all_bytes` are those of all lanes.
+    pub(super) fn full(&self, limits: &LaneLimits, all_bytes: usize) -> Option<&'static str> {
+        let full = [
+            ("records", self.watermark.span() >= limits.records),
+            ("bytes", self.bytes >= limits.bytes),
+            ("all_bytes", all_bytes >= limits.all_bytes),
+            ("age", self.is_too_old(limits)),
+        ];
+        full.into_iter().find_map(|(bound, is_full)| is_full.then_some(bound))
     }
 
     /// Whether the source may resume. Half the limits, since every pause throws away what a Kafka
@@ -130,7 +136,23 @@ impl Lane {
     }
 
     fn is_too_old(&self, limits: &LaneLimits) -> bool {
-        self.watermark.oldest().is_some_and(|since| since.elapsed() > limits.age)
+        self.age() > limits.age
+    }
+
+    /// Of the oldest unfinished record.
+    fn age(&self) -> Duration {
+        self.watermark.oldest().map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    /// What is under way, for people.
+    pub(super) fn state(&self, partition: Partition, limits: &LaneLimits) -> LaneState {
+        let (records, age) = (self.watermark.span(), self.age());
+        let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
+        let of_age = age.as_secs_f64() / limits.age.as_secs_f64().max(f64::MIN_POSITIVE);
+        let fill =
+            [("records", share(records, limits.records)), ("bytes", share(self.bytes, limits.bytes)), ("age", of_age)];
+        let (running, bytes, is_paused) = (self.running, self.bytes, self.paused);
+        LaneState { partition, records, running, bytes, age, fill, is_paused }
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     domain::{Failure, ImageId, Message, Model, Pipeline, Reason, Record, ResultRow, Settled, StageName, Timestamp},
     stages::{Effect, Stage},
-    telemetry::{Metrics, Tracer},
+    telemetry::{StageMetrics, Tracer},
 };
 
 const PARTITIONS: Partition = 3;
@@ -93,7 +93,7 @@ impl Shared {
                 default_job: "job".into(),
                 model: Model { name: "m".into(), sha256: String::new() },
                 pipeline: Pipeline { version: "0".into(), fingerprint: "f".into(), epoch: Timestamp::from_micros(0) },
-                metrics: Arc::new(Metrics::default()),
+                metrics: Arc::new(StageMetrics::default()),
                 health: Arc::default(),
                 tracer: Tracer::default(),
             },

@@ -21,7 +21,7 @@ use crate::{
         RecordError, ResultRow, StageName, Timestamp,
     },
     stages::{Effect, Stage},
-    telemetry::{Health, Metrics, Span, Tracer, trace::trace_id},
+    telemetry::{Health, Span, StageMetrics, Tracer, trace::trace_id},
 };
 
 /// The attribute of spans.
@@ -58,7 +58,7 @@ pub struct Work<S> {
     /// The software and settings that rows name.
     pub pipeline: Pipeline,
     /// The stage's counts.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<StageMetrics>,
     /// What the process waits for.
     pub health: Arc<Health>,
     /// Begins the spans of its records.
@@ -242,10 +242,12 @@ impl<S: Stage> Work<S> {
             trying.number("facemill.attempt", message.facts.attempts);
             let started = Instant::now();
             let result = AssertUnwindSafe(self.stage.process(message)).catch_unwind().await;
-            message.facts.timings.set(S::NAME, started.elapsed());
+            let took = started.elapsed();
+            self.metrics.attempts.record(took);
+            message.facts.timings.set(S::NAME, took);
             let failure = match result {
                 Ok(Ok(Effect::HandOver(mut next))) => {
-                    next.facts.timings.set(S::NAME, started.elapsed());
+                    next.facts.timings.set(S::NAME, took);
                     return Ok(Effect::HandOver(next));
                 }
                 Ok(Ok(effect)) => return Ok(effect),
@@ -259,7 +261,7 @@ impl<S: Stage> Work<S> {
                 return Err(failure);
             }
             tracing::debug!(stage = %S::NAME, reason = %failure.reason, attempt, "trying again");
-            self.metrics.retries.add(1);
+            self.metrics.retries.add([failure.reason.as_str()], 1);
             sleep(self.retry.delay(attempt).max(asked)).await;
             attempt += 1;
             message.facts.attempts = message.facts.attempts.saturating_add(1);
@@ -292,7 +294,7 @@ impl<S: Stage> Work<S> {
                     if put_off.is_ok() {
                         origin.span.outcome("postponed", Some(failure.reason.as_str()));
                     }
-                    self.metrics.postponed.add(1);
+                    self.metrics.postponed.add([failure.reason.as_str()], 1);
                     return put_off;
                 }
             }
@@ -317,7 +319,7 @@ impl<S: Stage> Work<S> {
             let record = letter.record(&bare, SMALL_VALUE_BYTES).traced(send.traceparent());
             buried = self.until_available("publish a dead letter", || outlet.publish(&record)).await;
         }
-        self.metrics.dead_letters.add(1);
+        self.metrics.dead_letters.add([class.as_str()], 1);
         buried
     }
 
@@ -343,6 +345,7 @@ impl<S: Stage> Work<S> {
         message.facts.traceparent = send.traceparent().or(message.facts.traceparent);
         let facts = message.facts.clone();
         let record = message.encode();
+        let size = record.size() as u64;
         match self.until_available("hand over to the next stage", || topic.publish(&record)).await {
             Err(PortError::TooLarge(error)) => {
                 drop(send);
@@ -352,6 +355,7 @@ impl<S: Stage> Work<S> {
                 handed_over?;
                 origin.span.outcome("handed_over", None);
                 self.metrics.handed_over.add(1);
+                self.metrics.handed_over_bytes.add(size);
             }
         }
         Ok(Done::Settled)
@@ -376,10 +380,7 @@ impl<S: Stage> Work<S> {
         let reason = row.reason.map(Reason::as_str);
         span.outcome(if reason.is_none() { "detected" } else { "failed" }, reason);
         span.number("facemill.faces", row.faces.len());
-        match row.reason {
-            None => self.metrics.detected.add(1),
-            Some(_) => self.metrics.failed.add(1),
-        }
+        self.metrics.row_written(reason);
         self.metrics.faces.add(row.faces.len() as u64);
         Ok(())
     }

@@ -17,6 +17,11 @@ use governor::{DefaultDirectRateLimiter, Quota};
 use tracing::{Event, Level, Metadata, Subscriber, callsite::Identifier};
 use tracing_subscriber::{Layer, layer::Context};
 
+use super::{
+    meter::{Labels, Meter},
+    metrics::LOG_EVENTS_DROPPED,
+};
+
 /// Of the lines that say what was left out.
 const TARGET: &str = "facemill::log";
 
@@ -65,6 +70,13 @@ impl LogLimit {
         let State { errors, warnings, infos, .. } = &*self.0;
         let counts = [("error", errors), ("warn", warnings), ("info", infos)];
         counts.map(|(level, count)| (level, count.load(Ordering::Relaxed)))
+    }
+
+    /// Exports how much was left out.
+    pub fn export(&self, meter: &Meter) {
+        let limit = self.clone();
+        let series = |(level, count)| -> (Labels, f64) { (vec![("level", str::to_owned(level))], count as f64) };
+        meter.observe(&LOG_EVENTS_DROPPED, move || limit.dropped().map(series).to_vec());
     }
 
     /// Says in the log what was left out, from time to time, for ever.
@@ -136,7 +148,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-    use crate::telemetry::LineWriter;
+    use crate::telemetry::{Exporter, LineWriter};
 
     /// What is written while this is done.
     fn lines(limit: &LogLimit, work: impl FnOnce()) -> Vec<String> {
@@ -164,6 +176,18 @@ mod tests {
         assert!((20..60).contains(&floods), "{floods}");
         assert!(lines.iter().any(|line| line.contains("once")) && lines.iter().any(|line| line.contains("twice")));
         assert_eq!(limit.dropped(), [("error", 0), ("warn", 1000 - floods as u64), ("info", 0)]);
+    }
+
+    #[test]
+    fn what_was_left_out_is_a_metric() {
+        let (limit, exporter) = (LogLimit::default(), Exporter::new(&Arc::default()).unwrap());
+        limit.export(&exporter.meter());
+        let floods = lines(&limit, || (0..100).for_each(|_| tracing::info!("flood"))).len();
+        let text = exporter.text().unwrap();
+        for (level, count) in [("info", 100 - floods), ("warn", 0), ("error", 0)] {
+            let line = format!("facemill_log_events_dropped_total{{level=\"{level}\"}} {count}");
+            assert!(text.lines().any(|told| told == line), "{line}: {text}");
+        }
     }
 
     #[test]

@@ -1,103 +1,417 @@
-//! Every count that facemill keeps while it runs.
+//! Every metric that facemill exports: name, kind, unit, labels, meaning. `docs/metrics.md` is this file for people.
+//!
+//! Names and units follow OpenTelemetry's conventions; Prometheus sees dots as underscores, and unit and `_total` at
+//! the end. No label has more values than there are partitions: never a URL, a host or an image.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+#![allow(missing_docs, reason = "the constants say themselves what they are, to everybody")]
 
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+/// What facemill says of one metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its name in OpenTelemetry.
+    pub name: &'static str,
+    /// How its values go together.
+    pub kind: Kind,
+    /// By the Unified Code for Units of Measure; "" for none.
+    pub unit: &'static str,
+    /// What tells its series apart.
+    pub labels: &'static [&'static str],
+    /// What it counts, in one sentence without a full stop.
+    pub description: &'static str,
+}
 
-impl Counter {
-    /// Adds `count`.
-    pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
+/// How the values of a metric go together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// A sum that only grows.
+    Counter,
+    /// What is so at the moment.
+    Gauge,
+    /// How often values lay below these bounds.
+    Histogram(&'static [f64]),
+}
 
-    /// The sum so far.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+const fn counter(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    description: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Counter, unit, labels, description }
+}
+
+const fn gauge(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    description: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Gauge, unit, labels, description }
+}
+
+const fn seconds(
+    name: &'static str,
+    bounds: &'static [f64],
+    labels: &'static [&'static str],
+    description: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Histogram(bounds), unit: "s", labels, description }
+}
+
+/// The stage, and the topic that it reads.
+const STAGE: &[&str] = &["stage", "topic"];
+const STAGE_REASON: &[&str] = &["stage", "topic", "reason"];
+const PARTITION: &[&str] = &["stage", "topic", "partition"];
+const CLIENT: &[&str] = &["client", "topic"];
+const CLIENT_QUANTILE: &[&str] = &["client", "topic", "quantile"];
+
+/// Bounds in seconds of what waits for the network: from a kept-alive connection nearby to a whole attempt.
+const NETWORK: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0];
+/// Bounds in seconds of what a core does with one picture.
+const KERNEL: &[f64] = &[0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+pub const RECORDS_RECEIVED: Metric =
+    counter("facemill.records.received", "{record}", STAGE, "Records taken in from the topic");
+pub const RECEIVED: Metric = counter("facemill.received", "By", STAGE, "Bytes of the records taken in");
+pub const RECORDS_SETTLED: Metric = counter(
+    "facemill.records.settled",
+    "{record}",
+    STAGE,
+    "Records whose effect is durable: all that can be committed",
+);
+pub const RECORDS_HANDED_OVER: Metric =
+    counter("facemill.records.handed_over", "{record}", STAGE, "Records that the next stage's topic has taken");
+pub const HANDED_OVER: Metric =
+    counter("facemill.handed_over", "By", STAGE, "Bytes of the records that the next stage's topic has taken");
+pub const FETCHED: Metric = counter("facemill.fetched", "By", STAGE, "Bytes of fetched pictures");
+pub const RECORDS_SKIPPED: Metric = counter(
+    "facemill.records.skipped",
+    "{record}",
+    STAGE,
+    "URLs that had a row already which this pipeline would not change: no work was done",
+);
+pub const RECORDS_POSTPONED: Metric = counter(
+    "facemill.records.postponed",
+    "{record}",
+    STAGE_REASON,
+    "URLs put off to a retry topic, by the reason of the last failure",
+);
+pub const DEAD_LETTERS: Metric = counter(
+    "facemill.dead_letters",
+    "{record}",
+    &["stage", "topic", "class"],
+    "Records set aside for a person: that cannot be read, or over which facemill itself failed",
+);
+pub const OUTCOMES: Metric = counter(
+    "facemill.outcomes",
+    "{url}",
+    &["stage", "topic", "status", "reason"],
+    "Rows written, by status (detected, failed) and, of failed ones, reason (docs/outcomes.md)",
+);
+pub const FACES: Metric = counter("facemill.faces", "{face}", STAGE, "Faces in the rows written");
+pub const RETRIES: Metric = counter(
+    "facemill.retries",
+    "{attempt}",
+    STAGE_REASON,
+    "Attempts that failed and were made again in the process, by reason",
+);
+pub const ATTEMPT_DURATION: Metric = seconds(
+    "facemill.attempt.duration",
+    NETWORK,
+    STAGE,
+    "Time of one attempt at the stage's work, waits for room included",
+);
+pub const RECORD_DURATION: Metric = seconds(
+    "facemill.record.duration",
+    NETWORK,
+    STAGE,
+    "Time from the begin of work on a record until its effect is durable",
+);
+pub const LANE_RECORDS: Metric = gauge(
+    "facemill.lane.records",
+    "{record}",
+    PARTITION,
+    "Records from the oldest unfinished one of the partition to the newest taken in",
+);
+pub const LANE_SIZE: Metric = gauge("facemill.lane.size", "By", PARTITION, "Bytes of the unfinished records");
+pub const LANE_AGE: Metric =
+    gauge("facemill.lane.age", "s", PARTITION, "Time since the oldest unfinished record was taken in");
+pub const LANE_RUNNING: Metric = gauge("facemill.lane.running", "{record}", PARTITION, "Records being worked on");
+pub const LANE_FILL: Metric = gauge(
+    "facemill.lane.fill",
+    "1",
+    &["stage", "topic", "partition", "bound"],
+    "Share in use of what a partition may have under way, by bound: records, bytes, age (runner.lane_*). At 1 it pauses",
+);
+pub const PAUSES: Metric = counter(
+    "facemill.pauses",
+    "{pause}",
+    &["stage", "topic", "cause"],
+    "Times that a partition was paused for want of room, by what was full: records, bytes, all_bytes, age",
+);
+pub const PAUSED_PARTITIONS: Metric =
+    gauge("facemill.paused_partitions", "{partition}", STAGE, "Partitions paused at the moment");
+pub const HELD_BACK: Metric = gauge(
+    "facemill.held_back",
+    "",
+    STAGE,
+    "1 while the stage begins nothing new because the next one is too far behind (kafka.images_backlog_bytes)",
+);
+
+pub const WAITING: Metric = gauge(
+    "facemill.waiting",
+    "",
+    &["what"],
+    "1 for each thing that the process cannot do and waits for, as /readyz names it",
+);
+pub const BUILD_INFO: Metric = gauge("facemill.build_info", "", &["version"], "1, with the version as a label");
+pub const LOG_EVENTS_DROPPED: Metric = counter(
+    "facemill.log_events_dropped",
+    "{event}",
+    &["level"],
+    "Lines that the log left out, because so many were alike",
+);
+pub const PROCESS_CPU: Metric =
+    counter("process.cpu", "s", &[], "CPU time of the process and of the decoder processes that it has now");
+pub const PROCESS_MEMORY: Metric =
+    gauge("process.resident_memory", "By", &[], "Resident memory of the process and of its decoder processes");
+pub const PROCESS_OPEN_FDS: Metric = gauge("process.open_fds", "{file}", &[], "Open files and sockets");
+pub const PROCESS_MAX_FDS: Metric = gauge("process.max_fds", "{file}", &[], "Files and sockets that it may open");
+pub const PROCESS_START_TIME: Metric =
+    gauge("process.start_time", "s", &[], "When the process started, as seconds since 1970");
+
+pub const KAFKA_REBALANCES: Metric =
+    counter("facemill.kafka.rebalances", "{rebalance}", STAGE, "Changes of the partitions that the group gave us");
+pub const KAFKA_COMMITS: Metric = counter("facemill.kafka.commits", "{commit}", STAGE, "Commits of positions");
+pub const KAFKA_COMMIT_ERRORS: Metric = counter(
+    "facemill.kafka.commit_errors",
+    "{commit}",
+    STAGE,
+    "Commits that failed; the next one has their positions too",
+);
+pub const KAFKA_COMMIT_AGE: Metric = gauge(
+    "facemill.kafka.commit_age",
+    "s",
+    STAGE,
+    "For how long the oldest position to be committed has waited for it; 0 when all are committed",
+);
+pub const KAFKA_LAG: Metric = gauge(
+    "facemill.kafka.lag",
+    "{record}",
+    PARTITION,
+    "Records behind the committed position, as the member sees it that has the partition; `facemill monitor` has those \
+     of every partition as facemill_lag_records",
+);
+pub const KAFKA_REQUEST_LATENCY: Metric = gauge(
+    "facemill.kafka.request_latency",
+    "s",
+    CLIENT_QUANTILE,
+    "Time from a request to its answer in the last seconds, of the slowest broker; a consumer's includes the time that \
+     a broker waits for records",
+);
+pub const KAFKA_QUEUE_LATENCY: Metric = gauge(
+    "facemill.kafka.queue_latency",
+    "s",
+    CLIENT_QUANTILE,
+    "Time that requests waited in the client before they were sent, in the last seconds, to the slowest broker",
+);
+pub const KAFKA_QUEUE_MESSAGES: Metric = gauge(
+    "facemill.kafka.queue_messages",
+    "{record}",
+    CLIENT,
+    "Records in the client: of the producer those that no broker has acknowledged, of a consumer those fetched ahead",
+);
+pub const KAFKA_QUEUE_SIZE: Metric = gauge("facemill.kafka.queue_size", "By", CLIENT, "Their bytes");
+pub const KAFKA_BROKERS_UP: Metric =
+    gauge("facemill.kafka.brokers_up", "{broker}", CLIENT, "Brokers to which the client has a connection");
+
+pub const CQL_REQUEST_DURATION: Metric = seconds(
+    "facemill.cql.request.duration",
+    NETWORK,
+    &["operation"],
+    "Time until the database has answered: read (a stored outcome), write (a row and its place in the job), join (a row \
+     that was there into another job)",
+);
+pub const CQL_ERRORS: Metric = counter(
+    "facemill.cql.errors",
+    "{request}",
+    &["operation", "error"],
+    "Requests to the database that failed, by error: timeout, unavailable, overloaded, other; they are made again",
+);
+
+pub const DNS_LOOKUPS: Metric = counter(
+    "facemill.dns.lookups",
+    "{lookup}",
+    &["result"],
+    "Host names that were needed, by what became of it: found, not_found, failed, known (not looked up)",
+);
+pub const DNS_LOOKUP_DURATION: Metric = seconds(
+    "facemill.dns.lookup.duration",
+    NETWORK,
+    &["result"],
+    "Time of a look-up, by what became of it: found, not_found, failed",
+);
+pub const FETCH_HOSTS: Metric = gauge(
+    "facemill.fetch.hosts",
+    "{host}",
+    &["state"],
+    "Sites known at the moment, by state: working, resting (left alone after failures), tried (one URL tries whether it \
+     works again)",
+);
+pub const FETCH_WAITING_URLS: Metric =
+    gauge("facemill.fetch.waiting_urls", "{url}", &[], "URLs that wait for their turn with their site");
+
+pub const DECODE_DURATION: Metric =
+    seconds("facemill.decode.duration", KERNEL, &[], "Time in which a decoder process makes a frame of a picture");
+pub const DECODERS_REPLACED: Metric = counter(
+    "facemill.decoders_replaced",
+    "{process}",
+    &["cause"],
+    "Decoder processes that were replaced by new ones, by cause: ended (a crash, too much memory), timeout",
+);
+pub const INFERENCE_DURATION: Metric =
+    seconds("facemill.inference.duration", KERNEL, &[], "Time of one run of the face detection model");
+
+/// All of them, in the order in which a reader wants them.
+pub const ALL: &[(&str, &[Metric])] = &[
+    (
+        "Each stage",
+        &[
+            RECORDS_RECEIVED,
+            RECEIVED,
+            RECORDS_SETTLED,
+            RECORDS_HANDED_OVER,
+            HANDED_OVER,
+            FETCHED,
+            RECORDS_SKIPPED,
+            RECORDS_POSTPONED,
+            DEAD_LETTERS,
+            OUTCOMES,
+            FACES,
+            RETRIES,
+            ATTEMPT_DURATION,
+            RECORD_DURATION,
+            LANE_RECORDS,
+            LANE_SIZE,
+            LANE_AGE,
+            LANE_RUNNING,
+            LANE_FILL,
+            PAUSES,
+            PAUSED_PARTITIONS,
+            HELD_BACK,
+        ],
+    ),
+    ("fetch", &[DNS_LOOKUPS, DNS_LOOKUP_DURATION, FETCH_HOSTS, FETCH_WAITING_URLS]),
+    ("preprocess", &[DECODE_DURATION, DECODERS_REPLACED]),
+    ("detect", &[INFERENCE_DURATION]),
+    (
+        "Kafka clients",
+        &[
+            KAFKA_REBALANCES,
+            KAFKA_COMMITS,
+            KAFKA_COMMIT_ERRORS,
+            KAFKA_COMMIT_AGE,
+            KAFKA_LAG,
+            KAFKA_REQUEST_LATENCY,
+            KAFKA_QUEUE_LATENCY,
+            KAFKA_QUEUE_MESSAGES,
+            KAFKA_QUEUE_SIZE,
+            KAFKA_BROKERS_UP,
+        ],
+    ),
+    ("ScyllaDB or Cassandra", &[CQL_REQUEST_DURATION, CQL_ERRORS]),
+    (
+        "Every process",
+        &[
+            BUILD_INFO,
+            WAITING,
+            LOG_EVENTS_DROPPED,
+            PROCESS_CPU,
+            PROCESS_MEMORY,
+            PROCESS_OPEN_FDS,
+            PROCESS_MAX_FDS,
+            PROCESS_START_TIME,
+        ],
+    ),
+];
+
+impl Metric {
+    /// The name under which Prometheus has it.
+    pub fn prometheus_name(&self) -> String {
+        let unit = match (self.unit, self.kind) {
+            ("s", _) => "_seconds",
+            ("By", _) => "_bytes",
+            ("1", Kind::Gauge) => "_ratio",
+            _ => "",
+        };
+        let total = if self.kind == Kind::Counter { "_total" } else { "" };
+        format!("{}{unit}{total}", self.name.replace('.', "_"))
     }
 }
 
-/// The counts of one process, shared by all its stages.
-#[derive(Debug, Default)]
-pub struct Metrics {
-    /// URLs whose row was written as detected.
-    pub detected: Counter,
-    /// URLs whose row was written as failed.
-    pub failed: Counter,
-    /// URLs that had a row already, so that no work was done.
-    pub skipped: Counter,
-    /// Records that the next topic has taken.
-    pub handed_over: Counter,
-    /// Faces in the rows written.
-    pub faces: Counter,
-    /// Bytes of fetched bodies.
-    pub fetched_bytes: Counter,
-    /// Attempts that failed and were tried again in the process.
-    pub retries: Counter,
-    /// URLs put off to a topic in which they wait for a later try.
-    pub postponed: Counter,
-    /// Records set aside for a person.
-    pub dead_letters: Counter,
-    /// Times that a partition was paused because its lane was full.
-    pub pauses: Counter,
-}
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
 
-impl Metrics {
-    /// URLs that reached a terminal row, in this run or before.
-    pub fn settled(&self) -> u64 {
-        self.detected.get() + self.failed.get() + self.skipped.get()
-    }
-}
+    use super::*;
 
-/// What became of the look-ups of host names.
-#[derive(Debug, Default)]
-pub struct DnsMetrics {
-    /// Names with addresses.
-    pub found: Counter,
-    /// Names that do not exist, or have no address.
-    pub not_found: Counter,
-    /// Look-ups without an answer, or with an error.
-    pub failed: Counter,
-    /// Answers that were known, or that somebody else was waiting for already: no look-up.
-    pub known: Counter,
-}
-
-/// What the Kafka clients of one process count.
-#[derive(Debug, Default)]
-pub struct KafkaMetrics {
-    /// Changes of an assignment.
-    pub rebalances: Counter,
-    /// Commits of positions that the brokers took.
-    pub commits: Counter,
-    /// Commits that failed; the next one has their positions too.
-    pub commit_errors: Counter,
-    /// Bytes that the producer holds and the brokers have not acknowledged.
-    pub producer_queue_bytes: AtomicU64,
-    lags: Mutex<BTreeMap<(String, i32), u64>>,
-}
-
-impl KafkaMetrics {
-    /// Notes how many records of a partition are behind the committed position.
-    pub fn set_lag(&self, topic: &str, partition: i32, lag: u64) {
-        let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
-        lags.insert((topic.to_owned(), partition), lag);
+    /// `docs/metrics.md`.
+    fn page() -> String {
+        let mut page = String::from(INTRODUCTION);
+        for (title, metrics) in ALL {
+            let _ = write!(page, "\n## {title}\n\n| metric | kind | labels | what it is |\n|---|---|---|---|\n");
+            for metric in *metrics {
+                let kind = match metric.kind {
+                    Kind::Counter => "counter",
+                    Kind::Gauge => "gauge",
+                    Kind::Histogram(_) => "histogram",
+                };
+                let labels = metric.labels.join(", ");
+                let _ =
+                    writeln!(page, "| `{}` | {kind} | {labels} | {} |", metric.prometheus_name(), metric.description);
+            }
+        }
+        page
     }
 
-    /// Forgets partitions that are others' now.
-    pub fn forget_lag(&self, topic: &str, partition: i32) {
-        self.lags.lock().unwrap_or_else(PoisonError::into_inner).remove(&(topic.to_owned(), partition));
+    const INTRODUCTION: &str = "# Metrics
+
+<!-- Generated from src/telemetry/metrics.rs by `make docs`: change that. -->
+
+Every process of `facemill run` and `facemill monitor` answers `/metrics` (`http.listen`, port 9464) in Prometheus' text
+format, and sends the same to an OpenTelemetry collector where `OTEL_EXPORTER_OTLP_ENDPOINT` names one (under their
+names in OpenTelemetry: dots for underscores, without unit and `_total`).
+
+`stage` is fetch, preprocess or detect, `topic` the one that it reads. No label ever has a URL, a host or an image.
+";
+
+    #[test]
+    fn the_page_is_generated_from_this_file() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        if std::env::var_os("FACEMILL_WRITE_DOCS").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        assert!(std::fs::read_to_string(path).unwrap() == page(), "docs/metrics.md is out of date: run `make docs`");
     }
 
-    /// Records behind the committed position, by topic and partition.
-    pub fn lags(&self) -> Vec<((String, i32), u64)> {
-        let lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
-        lags.iter().map(|(key, lag)| (key.clone(), *lag)).collect()
+    /// <https://prometheus.io/docs/practices/naming/>, and OpenTelemetry's conventions for metrics.
+    #[test]
+    fn names_units_and_labels_follow_the_conventions() {
+        let mut names: Vec<String> = Vec::new();
+        for metric in ALL.iter().flat_map(|(_, metrics)| *metrics) {
+            let name = metric.name;
+            assert!(name.starts_with("facemill.") || name.starts_with("process."), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '.' || c == '_'), "{name}");
+            assert!(!name.ends_with("total") && !name.ends_with("seconds") && !name.ends_with("bytes"), "{name}");
+            assert!(["s", "By", "1", ""].contains(&metric.unit) || metric.unit.starts_with('{'), "{name}");
+            assert!(!metric.description.ends_with('.') && metric.description.len() > 10, "{name}");
+            let forbidden = |label: &&str| ["url", "host", "image", "image_id", "job", "instance"].contains(label);
+            assert!(!metric.labels.iter().any(forbidden), "{name}");
+            names.push(metric.prometheus_name());
+        }
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count, "a name stands twice");
     }
 }

@@ -1,20 +1,33 @@
 //! What facemill says about itself.
 
+mod clients;
+mod counts;
 mod exporter;
 mod health;
 mod log_limit;
 mod logs;
+mod meter;
 pub mod metrics;
 pub mod otlp;
+mod process;
 mod sampler;
 mod server;
+mod stage;
 pub mod trace;
 
-pub use exporter::{Exporter, ExporterError, Observed};
+pub use clients::{
+    ClientState, CqlMetrics, CqlOperation, DecoderMetrics, DnsMetrics, KafkaMetrics, Quantiles, inference_timings,
+};
+pub use counts::{Counter, Counters};
+pub use exporter::{Exporter, ExporterError};
 pub use health::Health;
 pub use log_limit::LogLimit;
 pub use logs::{LineWriter, LogFilterError, init_limited_logs, init_logs};
-pub use metrics::{DnsMetrics, KafkaMetrics, Metrics};
+pub use meter::{Labels, Meter, Timings};
 pub use otlp::{Otlp, OtlpError, Traces};
 pub use server::{ListenError, serve};
+pub use stage::{LaneState, StageMetrics};
 pub use trace::{Span, Tracer};
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 //! Batches leave from threads of their own, out of queues with bounds: a collector that is down, slow or silent costs
 //! spans, never records.
 
-use std::{env, time::Duration};
+use std::{env, sync::Arc, time::Duration};
 
 use opentelemetry::{KeyValue, trace::TracerProvider};
 use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig};
@@ -18,7 +18,12 @@ use opentelemetry_sdk::{
 };
 use url::Url;
 
-use super::{sampler, trace::Tracer};
+use super::{
+    exporter::{Exporter, ExporterError},
+    health::Health,
+    sampler,
+    trace::Tracer,
+};
 
 /// How long the last spans and metrics may take at the end.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
@@ -31,7 +36,10 @@ pub enum OtlpError {
     Endpoint(&'static str),
     /// The client does not start.
     #[error("cannot export by OTLP: {0}")]
-    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    Client(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// No metrics at all.
+    #[error(transparent)]
+    Metrics(#[from] ExporterError),
 }
 
 /// Looks up a variable.
@@ -93,18 +101,27 @@ impl Otlp {
         Ok(Traces::new(SdkTracerProvider::builder().with_batch_exporter(exporter.build()?), sampler, self.resource()))
     }
 
-    /// What reads the metrics of a provider and sends them to the collector, by `OTEL_METRIC_EXPORT_INTERVAL`. Blocks.
+    /// What exports metrics: to the collector every `OTEL_METRIC_EXPORT_INTERVAL` milliseconds, and always to those who
+    /// ask. Blocks.
     ///
     /// # Errors
     /// When the endpoint is no URL, or the client does not start.
-    pub fn metric_reader(&self) -> Result<Option<PeriodicReader<MetricExporter>>, OtlpError> {
+    pub fn exporter(&self, health: &Arc<Health>) -> Result<Exporter, OtlpError> {
+        let mut provider = SdkMeterProvider::builder();
+        if let Some(reader) = self.metric_reader()? {
+            provider = provider.with_reader(reader).with_resource(self.resource());
+        }
+        Ok(Exporter::over(provider, health)?)
+    }
+
+    fn metric_reader(&self) -> Result<Option<PeriodicReader<MetricExporter>>, OtlpError> {
         let Some(endpoint) = self.endpoint(&METRICS)? else { return Ok(None) };
         let exporter = MetricExporter::builder().with_http().with_protocol(Protocol::HttpBinary);
         Ok(Some(PeriodicReader::builder(exporter.with_endpoint(endpoint).build()?).build()))
     }
 
     /// Which process it is that tells all this.
-    pub fn resource(&self) -> Resource {
+    fn resource(&self) -> Resource {
         let own = [
             KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
             KeyValue::new("service.instance.id", self.instance.clone()),
@@ -181,7 +198,7 @@ impl Traces {
 }
 
 /// Sends the last metrics, and waits two seconds for it at most. Nothing is waited for where nobody exports them.
-pub async fn shut_down_metrics(provider: SdkMeterProvider) {
+pub(super) async fn shut_down_metrics(provider: SdkMeterProvider) {
     at_last("metrics", move || provider.shutdown_with_timeout(LAST_EXPORT)).await;
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use opentelemetry::{Key, metrics::MeterProvider};
+use opentelemetry::Key;
 
 use super::*;
 
@@ -136,10 +136,7 @@ async fn what_is_left_at_the_end_reaches_the_collector() {
     let (path, size) = requests.try_recv().unwrap();
     assert!(path == "/v1/traces" && size > 100, "{path}, {size} bytes");
 
-    let reader = otlp.metric_reader().unwrap().unwrap();
-    let provider = SdkMeterProvider::builder().with_reader(reader).with_resource(otlp.resource()).build();
-    provider.meter("facemill").u64_counter("urls").build().add(1, &[]);
-    shut_down_metrics(provider).await;
+    otlp.exporter(&Arc::default()).unwrap().shut_down().await;
     let (path, size) = requests.try_recv().unwrap();
     assert!(path == "/v1/metrics" && size > 100, "{path}, {size} bytes");
 }
@@ -158,11 +155,9 @@ async fn a_collector_that_does_not_take_them_costs_spans_and_two_seconds_at_the_
         // Ten times what its queue holds.
         (0..20_000).for_each(|offset| drop(tracer.record(0, offset, None)));
         assert!(started.elapsed() < Duration::from_secs(3), "{endpoint}: records waited {:?}", started.elapsed());
-        let reader = otlp.metric_reader().unwrap().unwrap();
-        let provider = SdkMeterProvider::builder().with_reader(reader).build();
-        provider.meter("facemill").u64_counter("urls").build().add(1, &[]);
+        let exporter = otlp.exporter(&Arc::default()).unwrap();
         let started = Instant::now();
-        tokio::join!(traces.shut_down(), shut_down_metrics(provider));
+        tokio::join!(traces.shut_down(), exporter.shut_down());
         assert!(started.elapsed() < Duration::from_millis(2500), "{endpoint}: the end took {:?}", started.elapsed());
     }
     assert!(asked.try_recv().is_ok(), "it was asked, or this shows nothing");

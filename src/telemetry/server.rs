@@ -98,7 +98,7 @@ mod tests {
     #[tokio::test]
     async fn readyz_says_what_is_waited_for_and_the_port_closes_at_the_stop() {
         let (health, stop) = (Arc::<Health>::default(), CancellationToken::new());
-        let exporter = Exporter::new(&[], &[], Arc::default(), Arc::default()).unwrap();
+        let exporter = Exporter::new(&health).unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (address, server) = serve(any, Arc::clone(&health), exporter, stop.clone()).await.unwrap();
         let server = tokio::spawn(server);
@@ -109,9 +109,7 @@ mod tests {
         let answer = get(address, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("cannot write the result: no node"), "{answer}");
         assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"), "a restart would not help");
-        let taken =
-            serve(address, health, Exporter::new(&[], &[], Arc::default(), Arc::default()).unwrap(), stop.clone())
-                .await;
+        let taken = serve(address, Arc::clone(&health), Exporter::new(&health).unwrap(), stop.clone()).await;
         assert!(taken.err().unwrap().to_string().contains("http.listen"));
         stop.cancel();
         server.await.unwrap();

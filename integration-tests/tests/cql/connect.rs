@@ -3,7 +3,7 @@ use facemill::adapters::scylla::{ConnectError, ScyllaOptions, ScyllaStore};
 use crate::keyspace::{DATACENTER, Keyspace};
 
 async fn refused(options: &ScyllaOptions) -> ConnectError {
-    ScyllaStore::connect(options).await.err().expect("refused")
+    ScyllaStore::connect(options, std::sync::Arc::default()).await.err().expect("refused")
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ async fn an_export_is_what_was_written_over_several_pages_and_buckets() {
     let cats = sorted((0..6_000).map(|n| detected(n, "cats")).collect());
     // More than a page in one bucket.
     let one = ScyllaOptions { job_buckets: JobBuckets::new(1).unwrap(), ..keyspace.options() };
-    write(&ScyllaStore::connect(&one).await.unwrap(), &cats).await;
+    write(&ScyllaStore::connect(&one, std::sync::Arc::default()).await.unwrap(), &cats).await;
     let mut dogs: Vec<_> = (10_000..10_300).map(|n| detected(n, "dogs")).collect();
     dogs.extend((10_300..10_400).map(|n| row(n, "dogs", Some(Reason::NotAnImage), 0)));
     write(&keyspace.store().await, &dogs).await;
@@ -50,7 +50,7 @@ async fn a_job_that_was_written_into_different_numbers_of_buckets_is_read_whole_
     let rows = sorted((0..200).map(|n| detected(n, "cats")).collect());
     for (count, some) in [(4, 0..120), (64, 80..200)] {
         let options = ScyllaOptions { job_buckets: JobBuckets::new(count).unwrap(), ..keyspace.options() };
-        write(&ScyllaStore::connect(&options).await.unwrap(), &rows[some]).await;
+        write(&ScyllaStore::connect(&options, std::sync::Arc::default()).await.unwrap(), &rows[some]).await;
     }
     assert_eq!(keyspace.rows("--job cats"), rows);
 }

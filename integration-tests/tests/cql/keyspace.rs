@@ -54,7 +54,7 @@ impl Keyspace {
     }
 
     pub async fn store(&self) -> ScyllaStore {
-        ScyllaStore::connect(&self.options()).await.unwrap()
+        ScyllaStore::connect(&self.options(), std::sync::Arc::default()).await.unwrap()
     }
 
     /// A statement, past facemill; the first column of its answer.

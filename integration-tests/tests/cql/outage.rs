@@ -38,7 +38,7 @@ async fn a_database_that_is_away_is_waited_for_and_found_again() {
     let mut proxy = forward(listener);
     let request_timeout = Duration::from_secs(3);
     let options = ScyllaOptions { contact_points: vec![here.to_string()], request_timeout, ..keyspace.options() };
-    let store = ScyllaStore::connect(&options).await.unwrap();
+    let store = ScyllaStore::connect(&options, std::sync::Arc::default()).await.unwrap();
     let row = detected(1, "cats");
     store.write(&row).await.unwrap();
 

@@ -35,7 +35,7 @@ fn three_replicas_of_each_stage_share_the_work_end_every_url_in_one_row_and_leav
         lags.len() == 3 * PARTITIONS as usize && lags.values().all(|lag| *lag == 0)
     });
     for (stage, replica) in &replicas {
-        let handed_over = replica.metric("facemill_handed_over_total");
+        let handed_over = replica.metric("facemill_records_handed_over_total");
         assert!(if *stage == "detect" { replica.written() > 0 } else { handed_over > 0 }, "a {stage} did nothing");
         assert!(replica.metric("facemill_kafka_rebalances_total") > 0, "a {stage} was assigned nothing");
     }

@@ -121,7 +121,7 @@ impl Process {
     /// URLs whose row it wrote.
     #[track_caller]
     pub fn written(&self) -> u64 {
-        self.metric("facemill_urls_detected_total") + self.metric("facemill_urls_failed_total")
+        self.metric("facemill_outcomes_total")
     }
 
     /// The most resident memory that it has had, in MiB.

@@ -27,7 +27,7 @@ fn a_replay_skips_what_is_done_and_a_raised_epoch_does_it_again() {
 
     reset(&cluster);
     let process = cluster.run(ALL, "");
-    until("all are skipped", || process.metric("facemill_urls_skipped_total") == URLS as u64);
+    until("all are skipped", || process.metric("facemill_records_skipped_total") == URLS as u64);
     assert_eq!(process.written(), 0);
     process.stop();
     assert_eq!(cluster.rows(), before);
@@ -40,7 +40,7 @@ fn a_replay_skips_what_is_done_and_a_raised_epoch_does_it_again() {
     reset(&cluster);
     let process = cluster.run(ALL, &format!("--set pipeline.epoch={epoch}"));
     until("all are done again", || process.written() == URLS as u64);
-    assert_eq!(process.metric("facemill_urls_skipped_total"), 0);
+    assert_eq!(process.metric("facemill_records_skipped_total"), 0);
     process.stop();
     let after = cluster.rows();
     assert_eq!(after.len(), URLS);

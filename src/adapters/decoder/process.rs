@@ -7,6 +7,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -17,6 +18,7 @@ use super::protocol::{Answer, READY, read_block, write_block};
 use crate::{
     domain::{Failure, FrameFormat, Picture, Reason},
     stages::preprocess::{Decode, PreprocessError, PreprocessOptions},
+    telemetry::DecoderMetrics,
 };
 
 /// Longest start of a child, on a busy machine too.
@@ -65,6 +67,7 @@ pub struct DecoderProcess {
     frame_format: FrameFormat,
     /// How long one picture may take.
     limit: Duration,
+    metrics: Arc<DecoderMetrics>,
     running: Option<Running>,
 }
 
@@ -79,7 +82,12 @@ impl DecoderProcess {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(program: Program, options: &PreprocessOptions, limit: Duration) -> Result<Self, PreprocessError> {
+    pub fn start(
+        program: Program,
+        options: &PreprocessOptions,
+        limit: Duration,
+        metrics: Arc<DecoderMetrics>,
+    ) -> Result<Self, PreprocessError> {
         let trouble = |error: &dyn fmt::Display| PreprocessError::Decoder(format!("as a process: {error}"));
         let (working_size, frame_format) = (options.working_size, options.frame_format);
         let side = working_size as usize;
@@ -87,7 +95,7 @@ impl DecoderProcess {
         // The headers of a JPEG may make it larger than a few pixels.
         let max_frame = 3 * side * side + MAX_ANSWER;
         let mut decoder =
-            DecoderProcess { program, options, max_frame, working_size, frame_format, limit, running: None };
+            DecoderProcess { program, options, max_frame, working_size, frame_format, limit, metrics, running: None };
         decoder.running = Some(decoder.spawn().map_err(|error| trouble(&error))?);
         Ok(decoder)
     }
@@ -167,7 +175,10 @@ impl Decode for DecoderProcess {
         // A child may have been ended by others, for want of memory for example, or stopped with us for a while: the
         // picture gets a second one.
         for is_last in [false, true] {
-            let error = match self.ask(bytes) {
+            let began = Instant::now();
+            let asked = self.ask(bytes);
+            self.metrics.durations.record(began.elapsed());
+            let error = match asked {
                 Ok((Answer::Frame(picture), frame)) if self.is_right(&picture, &frame) => return Ok((picture, frame)),
                 Ok((Answer::Frame(picture), _)) => io::Error::other(format!("no frame goes with {picture:?}")),
                 Ok((Answer::Failure { reason, detail }, _)) => {
@@ -175,6 +186,7 @@ impl Decode for DecoderProcess {
                 }
                 Err(error) => error,
             };
+            self.metrics.replaced.add([if is_timeout(&error) { "timeout" } else { "ended" }], 1);
             let status = self.running.take().map(|mut running| running.end());
             let status = status.unwrap_or_else(|| "it did not start".to_owned());
             if is_last && is_timeout(&error) {

@@ -4,6 +4,7 @@
 use std::{
     num::NonZero,
     os::unix::net::UnixStream,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,7 +26,8 @@ const LIMIT: Duration = Duration::from_millis(1500);
 
 fn start(script: &str) -> Result<DecoderProcess, String> {
     let program = Program { path: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] };
-    DecoderProcess::start(program, &PreprocessOptions::default(), LIMIT).map_err(|error| error.to_string())
+    DecoderProcess::start(program, &PreprocessOptions::default(), LIMIT, Arc::default())
+        .map_err(|error| error.to_string())
 }
 
 fn decode(script: &str) -> Failure {

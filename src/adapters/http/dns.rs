@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -159,15 +159,16 @@ impl Dns {
     async fn ask(&self, name: &Name) -> Answer {
         // Never closed, so there is always a permit in the end.
         let _permit = self.lookups.acquire().await;
+        let began = Instant::now();
         let found = tokio::time::timeout(self.timeout, self.first_answer(name)).await;
         let refused = |error, keep| Answer { addresses: Err(error), keep };
         let failed = |error: String| {
-            self.metrics.failed.add(1);
+            self.metrics.failed.record(began.elapsed());
             // Who waited for it has this answer too; the next one asks again.
             refused(HttpError::DnsFailed(error), Duration::ZERO)
         };
         let not_found = || {
-            self.metrics.not_found.add(1);
+            self.metrics.not_found.record(began.elapsed());
             refused(HttpError::DnsNotFound, NEGATIVE_TTL)
         };
         match found {
@@ -176,7 +177,7 @@ impl Dns {
                 if addresses.is_empty() {
                     return not_found();
                 }
-                self.metrics.found.add(1);
+                self.metrics.found.record(began.elapsed());
                 let left = found.valid_until().saturating_duration_since(std::time::Instant::now());
                 Answer { addresses: Ok(addresses), keep: left.clamp(MIN_TTL, MAX_TTL) }
             }

@@ -328,6 +328,10 @@ fn commit(consumer: &BaseConsumer<GroupContext>) -> Result<(), Native> {
         match committed.as_ref().err().and_then(Native::rdkafka_error_code) {
             // Nothing was stored since the last commit.
             Some(RDKafkaErrorCode::NoOffset) => return Ok(()),
+            None => {
+                consumer.context().watch.metrics.positions_committed();
+                return committed;
+            }
             Some(RDKafkaErrorCode::RebalanceInProgress) if Instant::now() < give_up => thread::sleep(POLL),
             _ => return committed,
         }
@@ -352,7 +356,9 @@ impl Commit for KafkaPositions {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, partition, NativeOffset::Offset(next))
             .and_then(|()| self.consumer.store_offsets(&list))
-            .map_err(|error| port_error("storing a position", &error))
+            .map_err(|error| port_error("storing a position", &error))?;
+        self.consumer.context().watch.metrics.position_stored();
+        Ok(())
     }
 
     async fn commit(&self) -> Result<(), PortError> {

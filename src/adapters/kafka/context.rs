@@ -13,12 +13,13 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance},
     error::{KafkaError as Native, KafkaResult},
+    statistics::{Broker, Window},
 };
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     runner::ports::{Event, Generation, Partition, PortError},
-    telemetry::{Health, KafkaMetrics},
+    telemetry::{ClientState, Health, KafkaMetrics, Quantiles},
 };
 
 /// What is waited for while no broker can be reached.
@@ -59,14 +60,14 @@ impl ClientContext for Watch {
         if up {
             self.health.goes_on(BROKERS);
         }
-        self.metrics.producer_queue_bytes.store(statistics.msg_size, Ordering::Relaxed);
-        for (name, topic) in &statistics.topics {
+        self.metrics.set_client(client_state(&statistics));
+        for topic in statistics.topics.values() {
             // Partition -1 is librdkafka's own, of messages without one; of those that are others' now it keeps what it
             // knew last.
             for partition in topic.partitions.values().filter(|known| known.partition >= 0 && known.desired) {
                 // Negative before the first commit.
                 if let Ok(lag) = u64::try_from(partition.consumer_lag) {
-                    self.metrics.set_lag(name, partition.partition, lag);
+                    self.metrics.set_lag(partition.partition, lag);
                 }
             }
         }
@@ -78,6 +79,26 @@ impl ClientContext for Watch {
             self.health.waits(BROKERS, reason);
         }
     }
+}
+
+fn client_state(statistics: &Statistics) -> ClientState {
+    let up = || statistics.brokers.values().filter(|broker| broker.nodeid >= 0 && broker.state == "UP");
+    let slowest = |window: fn(&Broker) -> &Option<Window>, quantile: fn(&Window) -> i64| {
+        let micros = up().filter_map(|broker| window(broker).as_ref()).map(quantile).max().unwrap_or_default();
+        Duration::from_micros(micros.max(0).unsigned_abs())
+    };
+    let quantiles = |window: fn(&Broker) -> &Option<Window>| Quantiles {
+        median: slowest(window, |window| window.p50),
+        p99: slowest(window, |window| window.p99),
+    };
+    let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+    let (mut messages, mut bytes) = (statistics.msg_cnt, statistics.msg_size);
+    for partition in partitions {
+        messages = messages.saturating_add(u64::try_from(partition.fetchq_cnt).unwrap_or(0));
+        bytes = bytes.saturating_add(partition.fetchq_size);
+    }
+    let (requests, queue) = (quantiles(|broker| &broker.rtt), quantiles(|broker| &broker.outbuf_latency));
+    ClientState { brokers_up: up().count(), messages, bytes, requests, queue }
 }
 
 /// Which assignment each partition of a consumer is under.
@@ -145,10 +166,11 @@ impl GroupContext {
     }
 
     fn end(&self, partitions: &[Partition]) {
+        self.watch.metrics.positions_committed();
         let mut assignment = self.assignment.lock();
         for partition in partitions {
             assignment.remove(partition);
-            self.watch.metrics.forget_lag(&self.topic, *partition);
+            self.watch.metrics.forget_lag(*partition);
         }
     }
 }
@@ -209,7 +231,10 @@ impl ConsumerContext for GroupContext {
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         match result {
-            Ok(()) => self.watch.metrics.commits.add(1),
+            Ok(()) => {
+                self.watch.metrics.commits.add(1);
+                self.watch.metrics.positions_committed();
+            }
             Err(error) if error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::NoOffset) => {}
             Err(error) => {
                 self.watch.metrics.commit_errors.add(1);

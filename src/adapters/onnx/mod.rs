@@ -5,6 +5,7 @@ pub mod graph;
 use std::{
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
 use ort::{environment::Environment, session::Session, value::TensorRef};
@@ -14,6 +15,7 @@ use self::graph::GraphError;
 use crate::{
     domain::{Model, hex},
     stages::detect::{FaceModel, Level, ModelError, Outputs, SIDE_STEP, STRIDES, Tensor},
+    telemetry::Timings,
 };
 
 /// The name of YuNet's input.
@@ -110,7 +112,7 @@ impl OnnxModel {
     ///
     /// # Errors
     /// See [`OnnxError`]; each says what to do.
-    pub fn load(source: &ModelSource, sessions: usize) -> Result<Self, OnnxError> {
+    pub fn load(source: &ModelSource, sessions: usize, timings: &Timings) -> Result<Self, OnnxError> {
         let path = &source.model;
         let file = std::fs::read(path)
             .map_err(|error| OnnxError::Unreadable { path: path.clone(), detail: error.to_string() })?;
@@ -122,7 +124,7 @@ impl OnnxModel {
         let graph = graph::with_free_sizes(&file, INPUT).map_err(|error: GraphError| wrong(error.to_string()))?;
         let environment = environment(&source.runtime_library, &source.runtime_sha256)?;
         let sessions = (0..sessions)
-            .map(|_| YunetSession::open(&environment, &graph))
+            .map(|_| YunetSession::open(&environment, &graph, timings.clone()))
             .collect::<Result<_, _>>()
             .map_err(|error| wrong(error.0))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -156,7 +158,10 @@ fn environment(library: &Path, sums: &[String]) -> Result<Environment, OnnxError
 }
 
 /// One session of YuNet on the CPU, one thread.
-pub struct YunetSession(Session);
+pub struct YunetSession {
+    session: Session,
+    timings: Timings,
+}
 
 /// The outputs of one level.
 struct LevelNames {
@@ -174,7 +179,7 @@ const LEVELS: [LevelNames; STRIDES.len()] = [
 ];
 
 impl YunetSession {
-    fn open(environment: &Environment, graph: &[u8]) -> Result<Self, ModelError> {
+    fn open(environment: &Environment, graph: &[u8], timings: Timings) -> Result<Self, ModelError> {
         let session = Self::session(environment, graph).map_err(|error| ModelError(error.to_string()))?;
         let has = |wanted: &str| session.outputs().iter().any(|output| output.name() == wanted);
         let names = LEVELS.iter().flat_map(|level| [level.class, level.objectness, level.boxes, level.landmarks]);
@@ -183,9 +188,9 @@ impl YunetSession {
             return Err(ModelError(format!("it has no output {}", missing.join(", "))));
         }
         // Sizes that do not fit show when it runs: once here and not at every picture.
-        let mut session = YunetSession(session);
+        let mut session = YunetSession { session, timings: Timings::default() };
         session.run(&Tensor::black(SIDE_STEP, 2 * SIDE_STEP), |_| ())?;
-        Ok(session)
+        Ok(YunetSession { timings, ..session })
     }
 
     /// Parallelism is one picture a thread: threads inside one would wait for each other.
@@ -204,7 +209,9 @@ impl FaceModel for YunetSession {
         let failed = |error: ort::Error| ModelError(error.to_string());
         let shape = [1, 3, input.height(), input.width()];
         let tensor = TensorRef::from_array_view((shape, input.values())).map_err(failed)?;
-        let answers = self.0.run(ort::inputs![INPUT => tensor]).map_err(failed)?;
+        let began = Instant::now();
+        let answers = self.session.run(ort::inputs![INPUT => tensor]).map_err(failed)?;
+        self.timings.record(began.elapsed());
         let values = |name: &str| {
             let answer = answers.get(name).ok_or_else(|| ModelError(format!("no output {name}")))?;
             answer.try_extract_tensor::<f32>().map(|(_, values)| values).map_err(failed)

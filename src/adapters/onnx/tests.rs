@@ -28,12 +28,12 @@ fn source() -> ModelSource {
 }
 
 fn error(source: &ModelSource) -> String {
-    OnnxModel::load(source, 1).map(|_| ()).unwrap_err().to_string()
+    OnnxModel::load(source, 1, &Timings::default()).map(|_| ()).unwrap_err().to_string()
 }
 
 #[test]
 fn the_model_is_known_by_name_and_content() {
-    let model = OnnxModel::load(&source(), 2).unwrap();
+    let model = OnnxModel::load(&source(), 2, &Timings::default()).unwrap();
     assert_eq!(model.identity, Model { name: "face_detection_yunet_2023mar".into(), sha256: SHA256.into() });
     assert_eq!(model.sessions.len(), 2);
 }
@@ -61,7 +61,7 @@ fn with_free_sizes_the_model_says_what_the_untouched_one_says() {
 
 #[test]
 fn one_session_runs_at_every_size() {
-    let mut session = OnnxModel::load(&source(), 1).unwrap().sessions.remove(0);
+    let mut session = OnnxModel::load(&source(), 1, &Timings::default()).unwrap().sessions.remove(0);
     for (width, height) in [(640, 640), (32, 64), (640, 448), (320, 320), (32, 32)] {
         let positions = session.run(&Tensor::black(width, height), |outputs| outputs.map(|level| level.class.len()));
         assert_eq!(positions.unwrap(), [8, 16, 32].map(|stride| width / stride * (height / stride)));
@@ -111,7 +111,7 @@ fn a_missing_library_names_the_path_the_setting_and_the_remedy() {
         assert!(missing.contains(part), "{missing}");
     }
     // Another library than the one in use; the process cannot change it.
-    OnnxModel::load(&source(), 1).unwrap();
+    OnnxModel::load(&source(), 1, &Timings::default()).unwrap();
     let second = folder.path().join("libsecond.so");
     std::fs::write(&second, b"no library").unwrap();
     let second = error(&ModelSource { runtime_library: second, ..source() });
@@ -121,7 +121,9 @@ fn a_missing_library_names_the_path_the_setting_and_the_remedy() {
 #[tokio::test]
 async fn the_faces_in_the_demo_photos_are_found_end_to_end() {
     let preprocess = Preprocess::new(PreprocessOptions::default()).unwrap();
-    let detect = Detect::new(OnnxModel::load(&source(), 1).unwrap().sessions, DetectOptions::default()).unwrap();
+    let detect =
+        Detect::new(OnnxModel::load(&source(), 1, &Timings::default()).unwrap().sessions, DetectOptions::default())
+            .unwrap();
     // At the working size of 640 the faces of the group photo are some 16 to 25 pixels high.
     for (name, size, at_least) in [
         ("gauss.png", (1024, 1305), 1),

@@ -267,6 +267,25 @@ pub(super) fn port_error(error: impl Into<RequestError>) -> PortError {
     }
 }
 
+/// What kind of trouble it is, for metrics.
+pub(super) fn kind(error: &RequestError) -> &'static str {
+    let RequestError::Execution(error) = error else { return "other" };
+    match error {
+        ExecutionError::RequestTimeout(_) => "timeout",
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, _)) => match error {
+            DbError::ReadTimeout { .. } | DbError::WriteTimeout { .. } => "timeout",
+            DbError::Unavailable { .. } | DbError::IsBootstrapping => "unavailable",
+            DbError::Overloaded | DbError::RateLimitReached { .. } => "overloaded",
+            _ => "other",
+        },
+        ExecutionError::LastAttemptError(RequestAttemptError::BrokenConnectionError(_))
+        | ExecutionError::ConnectionPoolError(_)
+        | ExecutionError::EmptyPlan => "unavailable",
+        ExecutionError::LastAttemptError(RequestAttemptError::UnableToAllocStreamId) => "overloaded",
+        _ => "other",
+    }
+}
+
 /// What a person must do; `None` for what may pass by itself.
 ///
 /// In doubt it may pass: waiting is seen in the log and ends when somebody mends the cause, while stopping needs
@@ -406,6 +425,10 @@ mod tests {
             ),
             from_database(DbError::AuthenticationError, "Unable to perform authentication: Operation timed out"),
         ]);
+        let kinds: Vec<_> = errors.iter().map(|error| kind(&error.clone().into())).collect();
+        for wanted in ["timeout", "unavailable", "overloaded", "other"] {
+            assert!(kinds.contains(&wanted), "{wanted}");
+        }
         for error in errors {
             let error = port_error(error);
             assert!(matches!(error, PortError::Unavailable(_)), "{error:?}");

@@ -1,20 +1,26 @@
 //! The write side.
 
+use std::{sync::Arc, time::Instant};
+
 use async_trait::async_trait;
-use futures_util::future::try_join3;
+use futures_util::future::{try_join, try_join3};
 use moka::sync::Cache;
-use scylla::{client::session::Session, serialize::row::SerializeRow, statement::prepared::PreparedStatement};
+use scylla::{
+    client::session::Session, response::query_result::QueryResult, serialize::row::SerializeRow,
+    statement::prepared::PreparedStatement,
+};
 use serde::Deserialize;
 
 use super::{
     ConnectError, JobBuckets, ScyllaOptions,
-    error::{RequestError, port_error},
+    error::{RequestError, kind, port_error},
     session::connect_to_tables,
     statements::{JOBS_PART, WriteStatements, check_rights},
 };
 use crate::{
     domain::{ImageId, Reason, ResultRow, Settled, Timestamp},
     runner::ports::{PortError, ResultStore},
+    telemetry::{CqlMetrics, CqlOperation},
 };
 
 /// Jobs of which this process remembers that they are noted. Noting one again is harmless.
@@ -28,6 +34,7 @@ pub struct ScyllaStore {
     statements: WriteStatements,
     buckets: JobBuckets,
     noted: Cache<String, ()>,
+    metrics: Arc<CqlMetrics>,
 }
 
 impl ScyllaStore {
@@ -36,36 +43,57 @@ impl ScyllaStore {
     ///
     /// # Errors
     /// When one of them is not as it must be; the error says how to mend it.
-    pub async fn connect(options: &ScyllaOptions) -> Result<Self, ConnectError> {
+    pub async fn connect(options: &ScyllaOptions, metrics: Arc<CqlMetrics>) -> Result<Self, ConnectError> {
         let session = connect_to_tables(options).await?;
         let statements = WriteStatements::prepare(&session, &options.keyspace).await?;
         check_rights(&session, &options.keyspace).await?;
-        Ok(ScyllaStore { session, statements, buckets: options.job_buckets, noted: Cache::new(REMEMBERED_JOBS) })
+        let noted = Cache::new(REMEMBERED_JOBS);
+        Ok(ScyllaStore { session, statements, buckets: options.job_buckets, noted, metrics })
     }
 
-    async fn execute(&self, statement: &PreparedStatement, values: impl SerializeRow) -> Result<(), PortError> {
+    async fn execute(
+        &self,
+        operation: CqlOperation,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> Result<QueryResult, PortError> {
         // The driver's future is large, and there are thousands of them.
-        Box::pin(self.session.execute_unpaged(statement, values)).await.map(|_| ()).map_err(port_error)
+        let answer = Box::pin(self.session.execute_unpaged(statement, values)).await;
+        answer.map_err(|error| self.failed(operation, error))
+    }
+
+    fn failed(&self, operation: CqlOperation, error: impl Into<RequestError>) -> PortError {
+        let error = error.into();
+        self.metrics.failed(operation, kind(&error));
+        port_error(error)
+    }
+
+    /// Notes how long this took.
+    async fn timed<T>(&self, operation: CqlOperation, requests: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let answer = requests.await;
+        self.metrics.took(operation, began.elapsed());
+        answer
     }
 
     async fn write_result(&self, row: &ResultRow) -> Result<(), PortError> {
         let result = serde_json::to_string(row)
             .map_err(|error| PortError::Fatal(format!("the row of image {} is no JSON: {error}", row.image_id)))?;
         let values = (row.image_id.as_bytes().as_slice(), result, row.write_timestamp());
-        self.execute(&self.statements.result, values).await
+        self.execute(CqlOperation::Write, &self.statements.result, values).await.map(drop)
     }
 
-    async fn write_result_of_job(&self, job: &str, id: &ImageId) -> Result<(), PortError> {
+    async fn write_result_of_job(&self, operation: CqlOperation, job: &str, id: &ImageId) -> Result<(), PortError> {
         let values = (job, self.buckets.of(id), id.as_bytes().as_slice());
-        self.execute(&self.statements.result_of_job, values).await
+        self.execute(operation, &self.statements.result_of_job, values).await.map(drop)
     }
 
     /// Notes into how many buckets a job is written, for readers.
-    async fn note(&self, job: &str) -> Result<(), PortError> {
+    async fn note(&self, operation: CqlOperation, job: &str) -> Result<(), PortError> {
         if self.noted.contains_key(job) {
             return Ok(());
         }
-        self.execute(&self.statements.job, (JOBS_PART, job, self.buckets.count())).await?;
+        self.execute(operation, &self.statements.job, (JOBS_PART, job, self.buckets.count())).await?;
         self.noted.insert(job.to_owned(), ());
         Ok(())
     }
@@ -74,23 +102,24 @@ impl ScyllaStore {
 #[async_trait]
 impl ResultStore for ScyllaStore {
     async fn settled(&self, id: &ImageId) -> Result<Option<Settled>, PortError> {
-        let values = (id.as_bytes().as_slice(),);
-        let result = Box::pin(self.session.execute_unpaged(&self.statements.settled, values)).await;
-        let rows = result.map_err(port_error)?.into_rows_result().map_err(port_error)?;
-        let row =
-            rows.maybe_first_row::<(Option<&str>, Option<i64>)>().map_err(RequestError::from).map_err(port_error)?;
+        let read = CqlOperation::Read;
+        let failed = |error: RequestError| self.failed(read, error);
+        let result =
+            self.timed(read, self.execute(read, &self.statements.settled, (id.as_bytes().as_slice(),))).await?;
+        let rows = result.into_rows_result().map_err(|error| failed(error.into()))?;
+        let row = rows.maybe_first_row::<(Option<&str>, Option<i64>)>().map_err(|error| failed(error.into()))?;
         Ok(row.and_then(|(result, written)| parse(id, result?, written?)))
     }
 
     async fn write(&self, row: &ResultRow) -> Result<(), PortError> {
-        let job = &row.job;
-        try_join3(self.write_result(row), self.write_result_of_job(job, &row.image_id), self.note(job))
-            .await
-            .map(|_| ())
+        let (job, write) = (&row.job, CqlOperation::Write);
+        let of_job = self.write_result_of_job(write, job, &row.image_id);
+        self.timed(write, try_join3(self.write_result(row), of_job, self.note(write, job))).await.map(drop)
     }
 
     async fn join(&self, job: &str, id: &ImageId) -> Result<(), PortError> {
-        futures_util::future::try_join(self.write_result_of_job(job, id), self.note(job)).await.map(|_| ())
+        let join = CqlOperation::Join;
+        self.timed(join, try_join(self.write_result_of_job(join, job, id), self.note(join, job))).await.map(drop)
     }
 }
 

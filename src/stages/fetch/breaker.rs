@@ -55,6 +55,17 @@ pub(super) enum Refusal {
     IsTried(Duration),
 }
 
+/// How it stands with a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HostState {
+    /// It may be asked.
+    Working,
+    /// It is left alone, or was and nobody has asked since.
+    Resting,
+    /// One request tries whether it works again.
+    Tried,
+}
+
 /// Leave to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leave {
@@ -138,6 +149,15 @@ impl Breaker {
         drop(state);
         if leave == Leave::Trial {
             self.verdict.notify_waiters();
+        }
+    }
+
+    /// How it stands with the host, for people.
+    pub(super) fn state(&self) -> HostState {
+        match &self.lock().rest {
+            None => HostState::Working,
+            Some(rest) if rest.is_tried => HostState::Tried,
+            Some(_) => HostState::Resting,
         }
     }
 

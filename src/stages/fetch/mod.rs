@@ -24,6 +24,7 @@ pub use options::{FetchOptions, HostLimits, Rate};
 pub use port::{HttpBody, HttpClient, HttpError, HttpResponse};
 pub use site::HostPattern;
 use tokio_util::sync::CancellationToken;
+pub use turns::HostCensus;
 use url::Host;
 
 use self::{
@@ -123,6 +124,11 @@ impl<C: HttpClient> Fetch<C> {
         let hop = self.exchange(url, clock).await;
         turn.note(clock.spent() - before, hop.as_ref().err());
         hop
+    }
+
+    /// How it stands with the hosts, for people.
+    pub fn census(&self) -> HostCensus {
+        self.turns.census()
     }
 
     /// Waits for the turn with the URL's host.

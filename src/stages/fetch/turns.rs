@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    breaker::{Breaker, Leave, Refusal},
+    breaker::{Breaker, HostState, Leave, Refusal},
     options::{FetchOptions, HostLimits},
     site::{HostPattern, network, site},
 };
@@ -41,6 +41,19 @@ pub(super) struct Turns {
     addresses: Cache<String, Arc<Host>>,
     options: FetchOptions,
     all: Arc<Semaphore>,
+}
+
+/// How many sites there are in each state, and how many URLs wait for one of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostCensus {
+    /// May be asked.
+    pub working: usize,
+    /// Left alone after failures.
+    pub resting: usize,
+    /// Of which one URL tries whether they work again.
+    pub tried: usize,
+    /// URLs that wait for their turn.
+    pub waiting: usize,
 }
 
 /// The right to talk to a host, given back when dropped.
@@ -120,6 +133,20 @@ impl Turns {
         drop(waiting);
         let any = Arc::clone(&self.all).acquire_owned().await.ok();
         Ok(Turn { asked, _permits: [exchange, connection, any] })
+    }
+
+    /// How it stands with the hosts.
+    pub(super) fn census(&self) -> HostCensus {
+        let mut census = HostCensus::default();
+        for (_, host) in &self.hosts {
+            census.waiting += host.waiting.load(Ordering::Relaxed);
+            match host.breaker.state() {
+                HostState::Working => census.working += 1,
+                HostState::Resting => census.resting += 1,
+                HostState::Tried => census.tried += 1,
+            }
+        }
+        census
     }
 
     fn host(&self, name: &str) -> Arc<Host> {
@@ -385,6 +412,8 @@ mod tests {
             turns.of("down.example").await.note(Duration::ZERO, Some(&failure(Reason::ConnectTimeout)));
             turns.of("page.example").await.note(Duration::ZERO, Some(&failure(Reason::NotAnImage)));
         }
+        let census = HostCensus { working: 1, resting: 1, tried: 0, waiting: 0 };
+        assert_eq!(turns.census(), census);
         let down = turns.refusal("www.down.example").await;
         assert_eq!((down.reason, down.retry_after), (Reason::HostDown, Some(Duration::from_secs(30))));
         turns.of("page.example").await;

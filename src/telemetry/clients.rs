@@ -1,0 +1,286 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    counts::{Counter, Counters},
+    meter::{Find, Labels, Meter, Read, Timings},
+    metrics::{
+        CQL_ERRORS, CQL_REQUEST_DURATION, DECODE_DURATION, DECODERS_REPLACED, DNS_LOOKUP_DURATION, DNS_LOOKUPS,
+        INFERENCE_DURATION, KAFKA_BROKERS_UP, KAFKA_COMMIT_AGE, KAFKA_COMMIT_ERRORS, KAFKA_COMMITS, KAFKA_LAG,
+        KAFKA_QUEUE_LATENCY, KAFKA_QUEUE_MESSAGES, KAFKA_QUEUE_SIZE, KAFKA_REBALANCES, KAFKA_REQUEST_LATENCY,
+    },
+};
+
+/// What a Kafka client counts.
+#[derive(Debug, Default)]
+pub struct KafkaMetrics {
+    /// Changes of an assignment.
+    pub rebalances: Counter,
+    /// Commits of positions that the brokers took.
+    pub commits: Counter,
+    /// Commits that failed; the next one has their positions too.
+    pub commit_errors: Counter,
+    state: Mutex<KafkaState>,
+}
+
+#[derive(Debug, Default)]
+struct KafkaState {
+    client: ClientState,
+    lags: BTreeMap<i32, u64>,
+    /// Since when a position waits to be committed.
+    waits_since: Option<Instant>,
+}
+
+/// What a Kafka client says of itself every few seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ClientState {
+    /// Brokers that it is connected to.
+    pub brokers_up: usize,
+    /// Records that it holds.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// From a request to its answer.
+    pub requests: Quantiles,
+    /// Until a request was sent.
+    pub queue: Quantiles,
+}
+
+/// Half of the times were no longer than the median, 99 of 100 no longer than the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Quantiles {
+    /// 0.5
+    pub median: Duration,
+    /// 0.99
+    pub p99: Duration,
+}
+
+impl KafkaMetrics {
+    /// Counts of a consumer, exported.
+    pub fn of_consumer(meter: &Meter, stage: &'static str, topic: &str) -> Arc<Self> {
+        let metrics = Self::of_client(meter, "consumer", topic);
+        let labels: Labels = vec![("stage", stage.to_owned()), ("topic", topic.to_owned())];
+        meter.counter(&KAFKA_REBALANCES, &metrics, &labels, |of| &of.rebalances);
+        meter.counter(&KAFKA_COMMITS, &metrics, &labels, |of| &of.commits);
+        meter.counter(&KAFKA_COMMIT_ERRORS, &metrics, &labels, |of| &of.commit_errors);
+        meter.number(&KAFKA_COMMIT_AGE, &metrics, &labels, |of| {
+            of.state().waits_since.map_or(0.0, |since| since.elapsed().as_secs_f64())
+        });
+        let observed = Arc::clone(&metrics);
+        meter.observe(&KAFKA_LAG, move || {
+            let labelled = |(partition, lag): (&i32, &u64)| {
+                let partition = [("partition", partition.to_string())];
+                (labels.iter().cloned().chain(partition).collect(), *lag as f64)
+            };
+            observed.state().lags.iter().map(labelled).collect()
+        });
+        metrics
+    }
+
+    /// Counts of a producer, exported.
+    pub fn of_producer(meter: &Meter) -> Arc<Self> {
+        Self::of_client(meter, "producer", "")
+    }
+
+    fn of_client(meter: &Meter, client: &str, topic: &str) -> Arc<Self> {
+        let metrics = Arc::<KafkaMetrics>::default();
+        let labels: Labels = vec![("client", client.to_owned()), ("topic", topic.to_owned())];
+        meter.number(&KAFKA_BROKERS_UP, &metrics, &labels, |of| of.client().brokers_up as f64);
+        meter.number(&KAFKA_QUEUE_MESSAGES, &metrics, &labels, |of| of.client().messages as f64);
+        meter.number(&KAFKA_QUEUE_SIZE, &metrics, &labels, |of| of.client().bytes as f64);
+        let quantiles: [(_, Read<ClientState, Quantiles>); 2] =
+            [(&KAFKA_REQUEST_LATENCY, |client| client.requests), (&KAFKA_QUEUE_LATENCY, |client| client.queue)];
+        for (metric, read) in quantiles {
+            let (observed, labels) = (Arc::clone(&metrics), labels.clone());
+            meter.observe(metric, move || {
+                let Quantiles { median, p99 } = read(&observed.client());
+                let labelled = |(quantile, time): (&str, Duration)| {
+                    let quantile = [("quantile", quantile.to_owned())];
+                    (labels.iter().cloned().chain(quantile).collect(), time.as_secs_f64())
+                };
+                [("0.5", median), ("0.99", p99)].into_iter().map(labelled).collect()
+            });
+        }
+        metrics
+    }
+
+    /// Notes what the client says of itself.
+    pub fn set_client(&self, client: ClientState) {
+        self.state().client = client;
+    }
+
+    /// What the client said of itself last.
+    pub fn client(&self) -> ClientState {
+        self.state().client
+    }
+
+    /// Notes how many records of a partition are behind the committed position.
+    pub fn set_lag(&self, partition: i32, lag: u64) {
+        self.state().lags.insert(partition, lag);
+    }
+
+    /// Forgets a partition that is another member's now.
+    pub fn forget_lag(&self, partition: i32) {
+        self.state().lags.remove(&partition);
+    }
+
+    /// A position waits to be committed.
+    pub fn position_stored(&self) {
+        self.state().waits_since.get_or_insert_with(Instant::now);
+    }
+
+    /// All positions are committed, or are not ours any more.
+    pub fn positions_committed(&self) {
+        self.state().waits_since = None;
+    }
+
+    fn state(&self) -> MutexGuard<'_, KafkaState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is asked of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CqlOperation {
+    /// A stored outcome.
+    Read,
+    /// A row, and its place in the job.
+    Write,
+    /// A row that is there into another job.
+    Join,
+}
+
+/// What the client of the database counts.
+#[derive(Debug, Default)]
+pub struct CqlMetrics {
+    durations: [Timings; 3],
+    errors: Counters<2>,
+}
+
+impl CqlOperation {
+    const ALL: [CqlOperation; 3] = [CqlOperation::Read, CqlOperation::Write, CqlOperation::Join];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            CqlOperation::Read => "read",
+            CqlOperation::Write => "write",
+            CqlOperation::Join => "join",
+        }
+    }
+}
+
+impl CqlMetrics {
+    /// Counts that are exported.
+    pub fn exported(meter: &Meter) -> Arc<Self> {
+        let timings = |operation: CqlOperation| {
+            meter.timings(&CQL_REQUEST_DURATION, vec![("operation", operation.as_str().to_owned())])
+        };
+        let errors = CqlOperation::ALL.map(|operation| [operation.as_str(), "timeout"]);
+        let metrics = Arc::new(CqlMetrics { durations: CqlOperation::ALL.map(timings), errors: Counters::of(&errors) });
+        meter.counters(&CQL_ERRORS, &metrics, &Labels::new(), |of| &of.errors);
+        metrics
+    }
+
+    /// Notes how long the database took.
+    pub fn took(&self, operation: CqlOperation, time: Duration) {
+        let [read, write, join] = &self.durations;
+        match operation {
+            CqlOperation::Read => read.record(time),
+            CqlOperation::Write => write.record(time),
+            CqlOperation::Join => join.record(time),
+        }
+    }
+
+    /// Notes that a request failed, by the kind of its error.
+    pub fn failed(&self, operation: CqlOperation, error: &'static str) {
+        self.errors.add([operation.as_str(), error], 1);
+    }
+}
+
+/// What became of the look-ups of host names.
+#[derive(Debug, Default)]
+pub struct DnsMetrics {
+    /// Names with addresses.
+    pub found: LookupMetrics,
+    /// Names that do not exist, or have no address.
+    pub not_found: LookupMetrics,
+    /// Look-ups without an answer, or with an error.
+    pub failed: LookupMetrics,
+    /// Answers that were known, or that somebody else was waiting for already: no look-up.
+    pub known: Counter,
+}
+
+/// Look-ups of one kind.
+#[derive(Debug, Default)]
+pub struct LookupMetrics {
+    count: Counter,
+    duration: Timings,
+}
+
+impl LookupMetrics {
+    /// Notes one.
+    pub fn record(&self, took: Duration) {
+        self.count.add(1);
+        self.duration.record(took);
+    }
+
+    /// How many there were.
+    pub fn get(&self) -> u64 {
+        self.count.get()
+    }
+}
+
+impl DnsMetrics {
+    /// Counts that are exported.
+    pub fn exported(meter: &Meter) -> Arc<Self> {
+        let lookups = |result: &str| LookupMetrics {
+            count: Counter::default(),
+            duration: meter.timings(&DNS_LOOKUP_DURATION, vec![("result", result.to_owned())]),
+        };
+        let metrics = Arc::new(DnsMetrics {
+            found: lookups("found"),
+            not_found: lookups("not_found"),
+            failed: lookups("failed"),
+            known: Counter::default(),
+        });
+        let results: [(&str, Find<DnsMetrics>); 4] = [
+            ("found", |of| &of.found.count),
+            ("not_found", |of| &of.not_found.count),
+            ("failed", |of| &of.failed.count),
+            ("known", |of| &of.known),
+        ];
+        for (result, read) in results {
+            meter.counter(&DNS_LOOKUPS, &metrics, &vec![("result", result.to_owned())], read);
+        }
+        metrics
+    }
+}
+
+/// What the decoders count.
+#[derive(Debug, Default)]
+pub struct DecoderMetrics {
+    /// How long they took for a picture.
+    pub durations: Timings,
+    /// Those that were replaced, by cause.
+    pub replaced: Counters<1>,
+}
+
+impl DecoderMetrics {
+    /// Counts that are exported.
+    pub fn exported(meter: &Meter) -> Arc<Self> {
+        let metrics = Arc::new(DecoderMetrics {
+            durations: meter.timings(&DECODE_DURATION, Labels::new()),
+            replaced: Counters::of(&[["ended"], ["timeout"]]),
+        });
+        meter.counters(&DECODERS_REPLACED, &metrics, &Labels::new(), |of| &of.replaced);
+        metrics
+    }
+}
+
+/// How long the model takes, exported.
+pub fn inference_timings(meter: &Meter) -> Timings {
+    meter.timings(&INFERENCE_DURATION, Labels::new())
+}
