@@ -28,10 +28,11 @@ fail() {
     exit 1
 }
 
-# once NAME VERSION TIME COMMAND...: runs the command, unless bin/NAME or the folder NAME of this version is there
+# once NAME VERSION TIME NEEDS COMMAND...: unless bin/NAME or the folder NAME of this version is there, runs the
+# command, which needs these programs (need.sh)
 once() {
-    local name=$1 version=$2 time=$3 lock code
-    shift 3
+    local name=$1 version=$2 time=$3 needs=$4 lock code
+    shift 4
     exec {lock}>"$tools/locks/$name"
     flock --nonblock "$lock" || {
         echo "Waiting for another tools.sh that installs $name" >&2
@@ -39,6 +40,8 @@ once() {
     }
     if [ "$(cat "$tools/versions/$name" 2>/dev/null)" != "$version" ] ||
         { [ ! -e "$bin/$name" ] && [ ! -e "$tools/$name" ]; }; then
+        # shellcheck disable=SC2086 # several words
+        "$here/../need.sh" $needs >&2
         echo "Installing $name $version (once; about $time on two cores)" >&2
         rm -f "$tools/versions/$name"
         set +e # in a condition it would be off in the command too
@@ -186,42 +189,30 @@ otelcol() {
 
 unset GOOS GOARCH GOBIN
 export GOWORK=off GOFLAGS=-buildvcs=false
-needs=$here/../need.sh
 
 for wanted in "$@"; do
     case $wanted in
-        helm | helm-unittest | kubeconform | docker-compose | kwok | kwok-stages | etcd | kube* | crd* | otelcol)
-            [ "$wanted" = kube-schemas ] || "$needs" go >&2 ;;
-    esac
-    case $wanted in
-        helm) once helm 4.3.1 '3 minutes' go_install helm.sh/helm/v4/cmd/helm@v4.3.1 ;;
+        helm) once helm 4.3.1 '3 minutes' go go_install helm.sh/helm/v4/cmd/helm@v4.3.1 ;;
         helm-unittest)
-            once helm-unittest 1.1.2 '1 minute' build_of helm-unittest \
+            once helm-unittest 1.1.2 '1 minute' go build_of helm-unittest \
                 github.com/helm-unittest/helm-unittest@v1.1.2 ./cmd/helm-unittest ;;
-        kubeconform) once kubeconform 0.8.0 '1 minute' go_install github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0 ;;
+        kubeconform) once kubeconform 0.8.0 '1 minute' go go_install github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0 ;;
         docker-compose)
-            once docker-compose 2.40.3 '2 minutes' build_of docker-compose github.com/docker/compose/v2@v2.40.3 ./cmd ;;
-        kwok) once kwok 0.8.0 '2 minutes' build_of kwok sigs.k8s.io/kwok@v0.8.0 ./cmd/kwok ;;
-        kwok-stages) once kwok-stages 0.8.0 seconds kwok_stages ;;
-        etcd) once etcd 3.7.3 '1 minute' build_in "$here/etcd" etcd go.etcd.io/etcd/server/v3 ;;
-        kube-apiserver) once "$wanted" "$kubernetes" '6 minutes' kubernetes_program "$wanted" ;;
+            once docker-compose 2.40.3 '2 minutes' go build_of docker-compose github.com/docker/compose/v2@v2.40.3 ./cmd ;;
+        kwok) once kwok 0.8.0 '2 minutes' go build_of kwok sigs.k8s.io/kwok@v0.8.0 ./cmd/kwok ;;
+        kwok-stages) once kwok-stages 0.8.0 seconds go kwok_stages ;;
+        etcd) once etcd 3.7.3 '1 minute' go build_in "$here/etcd" etcd go.etcd.io/etcd/server/v3 ;;
+        kube-apiserver) once "$wanted" "$kubernetes" '6 minutes' go kubernetes_program "$wanted" ;;
         kubectl | kube-controller-manager | kube-scheduler)
-            once "$wanted" "$kubernetes" '1 minute' kubernetes_program "$wanted" ;;
-        otelcol) once otelcol 0.111.0 '2 minutes' otelcol ;;
-        hadolint)
-            "$needs" python3 >&2
-            once hadolint 2.15.1 seconds hadolint ;;
-        kube-schemas)
-            "$needs" python3 >&2
-            once kube-schemas 1.37.0 '20 seconds' kube_schemas ;;
-        crds)
-            "$needs" java mvn >&2
-            once crds 1 '30 seconds' crds ;;
+            once "$wanted" "$kubernetes" '1 minute' go kubernetes_program "$wanted" ;;
+        otelcol) once otelcol 0.111.0 '2 minutes' go otelcol ;;
+        hadolint) once hadolint 2.15.1 seconds python3 hadolint ;;
+        kube-schemas) once kube-schemas 1.37.0 '20 seconds' python3 kube_schemas ;;
+        crds) once crds 1 '30 seconds' 'go java mvn' crds ;;
         crd-schemas)
-            "$needs" java mvn python3 >&2
-            once crds 1 '30 seconds' crds
-            once crd-schemas 1 '10 seconds' crd_schemas ;;
-        promtool | prometheus) once prometheus debian '10 seconds' prometheus ;;
+            once crds 1 '30 seconds' 'go java mvn' crds
+            once crd-schemas 1 '10 seconds' python3 crd_schemas ;;
+        promtool | prometheus) once prometheus debian '10 seconds' '' prometheus ;;
         *) fail "there is no tool $wanted; $0 names all of them in its first lines" ;;
     esac
 done
