@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test it check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz
+.PHONY: help demo test it check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz kube-test
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -27,6 +27,9 @@ test: first-build assets ## Run every test
 
 it: stack-jars build assets ## Run the tests that need real servers: Kafka and Cassandra, from jars
 	@scripts/it.sh
+
+kube-test: ## Run the chart on a real Kubernetes with played nodes (docs/kube.md; TESTS="upgrade hpa")
+	@scripts/kube-test.sh $(TESTS)
 
 check: need ## Check style, lints, layers, licences, spelling
 	@scripts/need.sh rustfmt clippy

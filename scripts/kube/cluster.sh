@@ -105,7 +105,7 @@ metadata:
     kubernetes.io/arch: amd64
     kubernetes.io/hostname: $1
     topology.kubernetes.io/zone: $2
-    ${3:+nvidia.com/gpu.present: "true"}
+    ${3:+nvidia.com/gpu.product: H200}
 status: {allocatable: $resources, capacity: $resources}
 YAML
 }
@@ -144,10 +144,10 @@ up() {
         --service-account-private-key-file "$folder/service-accounts.key"
     launch kube-scheduler --kubeconfig "$KUBECONFIG" --bind-address 127.0.0.1 --secure-port "${ports[4]}" \
         --leader-elect=false
-    awk 'FNR == 1 { print "---" } 1' "$bin"/../kwok-stages/*.yaml >"$folder/stages.yaml"
+    awk 'FNR == 1 { print "---" } 1' "$bin"/../kwok-stages/*.yaml "$here/stages.yaml" >"$folder/stages.yaml"
     launch kwok --kubeconfig "$KUBECONFIG" --config "$folder/stages.yaml" --manage-all-nodes \
         --node-lease-duration-seconds 40 --server-address "127.0.0.1:${ports[5]}"
-    { node node-a a; node node-b b; node node-c c; node node-gpu a 4; } | kubectl create -f - >&2
+    { node node-a a; node node-b b; node node-c c; node node-gpu a 4; } | kubectl create -f - >/dev/null
     wait_for 'the nodes' nodes_are_ready
     wait_for 'the namespace' kubectl get serviceaccount default
     echo "$KUBECONFIG"
