@@ -69,7 +69,7 @@ test_uninstall_all() {
 test_strimzi_v1() {
     kubectl delete --filename "$bin/../crds/strimzi-v1beta2" --wait
     kubectl create --filename "$bin/../crds/strimzi"
-    kubectl wait --for condition=Established --timeout 30s crd/kafkatopics.kafka.strimzi.io
+    eventually 'its definition is known' kubectl wait --for condition=Established crd/kafkatopics.kafka.strimzi.io
     refused kafka.strimzi.io/v1beta2 install "${all_on[@]}" --set topics.strimzi.apiVersion=v1beta2
     install "${all_on[@]}" --set topics.strimzi.apiVersion=v1
     has 'the topics' "$(names kafkatopics)" facemill.urls facemill.images facemill.frames facemill.results

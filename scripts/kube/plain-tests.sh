@@ -57,7 +57,7 @@ test_policies() {
 
 test_budget() {
     local pods
-    install --set detect.replicas=4 --set detect.podAnnotations.facemill\\.test/pod=never-ready --wait=hookOnly
+    helm install facemill "$chart" --set detect.replicas=4 --set 'detect.podAnnotations.facemill\.test/pod=never-ready'
     eventually 'the pods are there' test "$(pods detect | wc -l)" = 4
     mapfile -t pods < <(pods detect)
     evict "${pods[0]}"

