@@ -95,6 +95,11 @@ test_hooks() {
     [ -n "$jobs" ] || fail 'there is no Job'
     for job in $jobs; do
         same "times that $job completed" 1 "$(completions "$job")"
+        # Times of this form are in the order of their letters.
+        if [[ $(kubectl get events --field-selector "reason=Completed,involvedObject.name=$job" --output \
+            'jsonpath={.items[0].lastTimestamp}') > $(field deployment/facemill-detect .metadata.creationTimestamp) ]]; then
+            fail "$job ended after the stages were made"
+        fi
     done
     eventually 'nothing of the hooks is left' nothing_of_hooks
     upgrade
@@ -200,17 +205,25 @@ test_upgrade() {
 }
 
 test_rolling() {
-    local watch fewest
     install --set detect.replicas=4
+    watch_detect upgrade --set detect.replicas=4 --set image.tag=next
+    [ "$(wc -l <"$work/available")" -gt 4 ] || fail 'nothing was seen of the rollout'
+    same 'the fewest pods at work during the upgrade' 4 "$(fewest)"
+}
+
+# watch_detect COMMAND...: writes down how many pods of detect are at work meanwhile
+watch_detect() {
+    local watch
     "$bin/kubectl" --namespace "$ns" get deployment facemill-detect --watch \
         --output 'jsonpath={.status.availableReplicas}{"\n"}' >"$work/available" 2>&1 &
     watch=$!
-    upgrade --set detect.replicas=4 --set image.tag=next
+    "$@"
     kill "$watch"
     wait "$watch" 2>/dev/null || true
-    [ "$(wc -l <"$work/available")" -gt 4 ] || fail 'nothing was seen of the rollout'
-    fewest=$(sort -n "$work/available" | head -n 1)
-    same 'the fewest pods at work during the upgrade' 4 "$fewest"
+}
+
+fewest() {
+    sort -n "$work/available" | head -n 1
 }
 
 test_bad_version() {
@@ -241,6 +254,20 @@ test_hpa() {
     # The autoscaler itself, whose least it is
     eventually 'the autoscaler has made 2 of them' has_ready detect 2
     keeps_count detect --set detect.autoscaling.kind=hpa,detect.autoscaling.minReplicas=2,detect.autoscaling.maxReplicas=9
+}
+
+# With Helm 4, which leaves to the server whose a field is: what it no longer has is reset, unless another has set it.
+test_handing_over() {
+    local hpa=detect.autoscaling.kind=hpa,detect.autoscaling.minReplicas=3
+    install --set detect.replicas=3
+    kubectl scale deployment/facemill-detect --replicas 4
+    eventually '4 of them' has_ready detect 4
+    watch_detect upgrade --set "$hpa"
+    same 'the fewest pods at work during the upgrade' 4 "$(fewest)"
+
+    refused .spec.replicas upgrade --set detect.replicas=3
+    upgrade --set detect.replicas=3 --force-conflicts
+    eventually 'the values count again' has_ready detect 3
 }
 
 # keeps_count STAGE OPTION...: an upgrade with them leaves the number of processes to the autoscaler
@@ -314,6 +341,7 @@ plain_tests() {
     promise bad_version 'A version that never gets ready leaves the old one at work'
     promise scaling 'Replicas follow the values'
     promise hpa 'Of an HPA, the number of processes is its own'
+    is_helm3 || promise handing_over 'Handing it over to an HPA loses no capacity; taking it back is said to be a conflict'
     promise previous_chart 'The previous chart is upgraded to this one, and back'
     promise two_releases 'Two releases in one namespace leave each other alone'
     promise uninstall 'Uninstalling leaves nothing'

@@ -52,6 +52,10 @@ helm() {
     timeout --foreground 180s "$HELM" --namespace "$ns" "$@"
 }
 
+is_helm3() {
+    [[ $("$HELM" version --template '{{.Version}}') == v3* ]]
+}
+
 new_namespace() {
     kubectl create namespace "$ns" >/dev/null
     kubectl label namespace "$ns" pod-security.kubernetes.io/enforce=restricted >/dev/null
