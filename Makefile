@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test it check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz kube-test
+.PHONY: help demo test it check eval clean assets build bench doc faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -28,9 +28,6 @@ test: first-build assets ## Run every test
 it: stack-jars build assets ## Run the tests that need real servers: Kafka and Cassandra, from jars
 	@scripts/it.sh
 
-kube-test: ## Run the chart on a real Kubernetes with played nodes (docs/kube.md; TESTS="upgrade hpa")
-	@scripts/kube-test.sh $(TESTS)
-
 check: need ## Check style, lints, layers, licences, spelling
 	@scripts/need.sh rustfmt clippy
 	@scripts/check.sh
@@ -50,6 +47,10 @@ stack-status: ## Say which of them is up
 
 eval: faces build assets ## Measure average precision on labelled faces (FACES=folder)
 	@python3 scripts/eval.py "$(TARGET)/debug/facemill" "$(FACES)"
+
+.PHONY: kube-test
+kube-test: ## Run the chart on a real Kubernetes with played nodes (docs/kube.md; TESTS="upgrade hpa")
+	@scripts/kube-test.sh $(TESTS)
 
 fuzz: need ## Fuzz URLs, records and every decoder, each for FUZZ_SECONDS (600; needs a nightly compiler)
 	@scripts/fuzz.sh "$(FUZZ_SECONDS)" $(FUZZ_TARGETS)

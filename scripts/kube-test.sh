@@ -6,6 +6,7 @@
 #   CHART=FOLDER           another chart than helm/facemill
 #   PREVIOUS_CHART=FOLDER  what is upgraded from, in the place of the last release's chart
 #   HELM=PROGRAM           another Helm than that of scripts/kube/tools.sh
+#   KUBE_TEST_LIMIT=180s   how long each install, upgrade and command may take
 #   KUBE_TEST_KEEP=1       leaves the cluster running, and says how to reach and end it
 set -euo pipefail
 

@@ -57,11 +57,11 @@ test_strict() {
 
 test_uninstall_all() {
     install "${all_on[@]}"
-    helm uninstall facemill --wait --timeout 60s
+    helm uninstall facemill --wait --timeout "$limit"
     eventually 'only the topics are left' only_topics
     # What has stayed is taken over by the next install.
     install "${all_on[@]}" --set topics.strimzi.keep=false
-    helm uninstall facemill --wait --timeout 60s
+    helm uninstall facemill --wait --timeout "$limit"
     eventually 'nothing is left, as was wished' is_empty
 }
 

@@ -234,7 +234,7 @@ test_bad_version() {
         --set 'detect.podAnnotations.facemill\.test/pod=never-ready'
     same 'old pods that are left' '' "$(comm -23 <(echo "$old") <(pods detect))"
     same 'ready pods' 4 "$(ready detect)"
-    helm rollback facemill --wait --timeout 60s
+    helm rollback facemill --wait --timeout "$limit"
     same 'pods after going back' "$old" "$(pods detect)"
 }
 
@@ -313,7 +313,7 @@ test_uninstall() {
     is_empty
     install --set "$contact" --set dashboard.enabled=true,detect.autoscaling.kind=hpa
     ! is_empty >/dev/null || fail 'nothing was installed'
-    helm uninstall facemill --wait --timeout 60s
+    helm uninstall facemill --wait --timeout "$limit"
     eventually 'nothing is left' is_empty
 }
 
@@ -321,7 +321,7 @@ test_two_releases() {
     install --set "$contact"
     helm install second "$chart" --wait --timeout "$limit" --set "$contact"
     same deployments 8 "$(names deployments | wc -w)"
-    helm uninstall second --wait --timeout 60s
+    helm uninstall second --wait --timeout "$limit"
     has_ready fetch 1 || fail 'the first release suffered'
 }
 

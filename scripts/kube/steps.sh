@@ -3,8 +3,8 @@
 #
 # shellcheck disable=SC2154 # bin chart HELM root work only failed passed are of kube-test.sh
 
-# Longer than anything here takes.
-limit=90s
+# Longer than anything here takes, also on a machine that has other work.
+limit=${KUBE_TEST_LIMIT:-180s}
 
 # wanted NAME: whether the command line asks for it
 wanted() {
@@ -49,7 +49,7 @@ kubectl() {
 }
 
 helm() {
-    timeout --foreground 180s "$HELM" --namespace "$ns" "$@"
+    timeout --foreground 300s "$HELM" --namespace "$ns" "$@"
 }
 
 is_helm3() {
@@ -64,11 +64,11 @@ new_namespace() {
 
 # install | upgrade [OPTION...]: and wait until all is ready. Without an option Helm would take the values of before.
 install() {
-    helm install facemill "$chart" --wait --timeout "$limit" "$@"
+    helm install facemill "$chart" --hide-notes --wait --timeout "$limit" "$@"
 }
 
 upgrade() {
-    helm upgrade facemill "$chart" --reset-values --wait --timeout "$limit" "$@"
+    helm upgrade facemill "$chart" --reset-values --hide-notes --wait --timeout "$limit" "$@"
 }
 
 # eventually WHAT COMMAND...: succeeds within a minute
