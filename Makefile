@@ -48,6 +48,10 @@ stack-status: ## Say which of them is up
 eval: faces build assets ## Measure average precision on labelled faces (FACES=folder)
 	@python3 scripts/eval.py "$(TARGET)/debug/facemill" "$(FACES)"
 
+.PHONY: kube-test
+kube-test: ## Run the chart on a real Kubernetes with played nodes (docs/kube.md; TESTS="upgrade hpa")
+	@scripts/kube-test.sh $(TESTS)
+
 fuzz: need ## Fuzz URLs, records and every decoder, each for FUZZ_SECONDS (600; needs a nightly compiler)
 	@scripts/fuzz.sh "$(FUZZ_SECONDS)" $(FUZZ_TARGETS)
 
