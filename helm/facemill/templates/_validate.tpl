@@ -4,12 +4,45 @@ and what to do. All of them are collected, so that one attempt shows everything.
 */}}
 {{- define "facemill.validate" -}}
 {{- $wrong := list }}
-{{- range list "facemill.wrongConfig" "facemill.wrongSecrets" "facemill.wrongStages" "facemill.wrongTopics" "facemill.wrongNetwork" "facemill.missingApis" }}
+{{- range list "facemill.wrongFormats" "facemill.wrongConfig" "facemill.wrongSecrets" "facemill.wrongStages" "facemill.wrongTopics" "facemill.wrongNetwork" "facemill.missingApis" }}
 {{- $wrong = concat $wrong (include . $ | fromJsonArray) }}
 {{- end }}
 {{- if $wrong }}
 {{- fail (printf "\n\nThese values cannot work:\n  - %s\n" (join "\n  - " $wrong)) }}
 {{- end }}
+{{- end }}
+
+{{/* Texts of a form: the schema could refuse them, but only by showing a regular expression. */}}
+{{- define "facemill.wrongFormats" -}}
+{{- $wrong := list }}
+{{- $host := `(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}` }}
+{{- $url := `^$|^https?://[^/\s]+` }}
+{{- $prefix := `^[A-Za-z0-9._-]{0,200}$` }}
+{{- $digest := `^$|^sha256:[0-9a-f]{64}$` }}
+{{- $rules := list
+  (list "contact" .Values.contact `^$|^[ -'*-~]*(@|://)[ -'*-~]*$` "must have an e-mail address or a page in it, such as \"https://example.org/bot; ops@example.org\", in printable ASCII without brackets")
+  (list "deadline" .Values.deadline `^$|^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?Z$` "must be a time as RFC 3339 in UTC, such as \"2026-11-28T00:00:00Z\", in quotes")
+  (list "kafka.brokers" .Values.kafka.brokers (printf "^%s(,%s)*$" $host $host) "must be HOST:PORT, several with commas and no spaces between them")
+  (list "kafka.topicPrefix" .Values.kafka.topicPrefix $prefix "may have letters, digits, '.', '_' and '-', as names of topics")
+  (list "kafka.groupPrefix" .Values.kafka.groupPrefix $prefix "may have letters, digits, '.', '_' and '-'")
+  (list "cql.keyspace" .Values.cql.keyspace `^[A-Za-z0-9_]{1,48}$` "must have letters, digits and '_' only, 48 at most")
+  (list "telemetry.endpoint" .Values.telemetry.endpoint $url "must be a URL, such as \"http://otel-collector.observability:4318\"")
+  (list "prometheus.address" .Values.prometheus.address $url "must be a URL, such as \"http://prometheus-operated.monitoring:9090\"")
+  (list "prometheus.matchers" .Values.prometheus.matchers `^$|^[A-Za-z_][A-Za-z0-9_]*(=|!=|=~|!~)".*"$` "must be matchers as between the braces of a query, such as 'namespace=\"faces\"'")
+  (list "image.digest" .Values.image.digest $digest "must be sha256: and 64 hexadecimal digits")
+}}
+{{- range .Values.cql.contactPoints }}
+{{- $rules = append $rules (list "cql.contactPoints" . (printf "^%s$" $host) "must each be HOST:PORT") }}
+{{- end }}
+{{- range list "fetch" "preprocess" "detect" "monitor" "setup" }}
+{{- $rules = append $rules (list (printf "%s.image.digest" .) (index $.Values .).image.digest $digest "must be sha256: and 64 hexadecimal digits") }}
+{{- end }}
+{{- range $rules }}
+{{- if not (regexMatch (index . 2) (index . 1)) }}
+{{- $wrong = append $wrong (printf "%s: %q is wrong: %s" (index . 0) (index . 1) (index . 3)) }}
+{{- end }}
+{{- end }}
+{{- toJson $wrong }}
 {{- end }}
 
 {{/* Settings that the chart has a value of its own for. */}}
