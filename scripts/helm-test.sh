@@ -148,3 +148,4 @@ else
     skip 'facemill config, topics' "no $facemill: make build, or FACEMILL=FILE"
 fi
 step 'promtool check rules' promtool check rules "$chart/rules/facemill.rules.yaml"
+step 'promtool test rules' promtool test rules helm/rules-tests/*.yaml
