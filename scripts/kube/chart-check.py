@@ -2,7 +2,7 @@
 """What rendered manifests must hold, beyond their schemas: chart-check.py CHECK FOLDER [PROGRAM]
 
 pods     every pod keeps to the restricted Pod Security Standard
-program  the program takes every rendered facemill.toml
+program  the program takes every rendered facemill.toml, and every pod's arguments
 topics   the topics are what `facemill topics render` says for the same settings
 network  the addresses that fetch may reach are those that the program lets it reach
 
@@ -112,9 +112,16 @@ def check_program(folder, program):
                 yield f"{name}: {shown.stderr.strip()}"
             elif f"# {config}" not in shown.stdout:
                 yield f"{name}: nothing of the file has an effect"
+        # The help of a command, where all that stands before it is understood.
+        pods = [pod_of(document) for _, rendered in by_file(folder) for document in rendered if pod_of(document)]
+        commands = {tuple(pod["containers"][0]["args"]) for pod in pods}
+        for command in sorted(commands):
+            helped = run(program, *command, "--help", config=config)
+            if helped.returncode != 0:
+                yield f"{' '.join(command)}: {helped.stderr.strip()}"
     if count < 10:
         yield f"only {count} configurations were found"
-    print(f"{count} configurations")
+    print(f"{count} configurations, {len(commands)} commands")
 
 
 def check_topics(folder, program):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The files of the chart that follow from others: topics/ from topics/*.yaml, and the tables of README.md from the
-comments of values.yaml. Writes them; with --check only says what is not as it should be.
+"""The files of the chart that follow from others: topics/ from topics/*.yaml, settings.json from config/default.toml,
+and the tables of README.md from the comments of values.yaml. Writes them; with --check only says what is not as it
+should be.
 
 Needs ruamel.yaml (PYTHONPATH; scripts/helm-test.sh sets it).
 """
@@ -8,6 +9,7 @@ Needs ruamel.yaml (PYTHONPATH; scripts/helm-test.sh sets it).
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -76,11 +78,20 @@ def table(values_file):
     return "\n".join(lines) + "\n"
 
 
+def settings():
+    """The kind of each setting, as templates/_validate.tpl names it."""
+    kinds = {bool: "boolean", int: "number", float: "number", str: "text", list: "list", dict: "table"}
+    defaults = tomllib.loads((ROOT / "config/default.toml").read_text())
+    known = {section: {key: kinds[type(value)] for key, value in table.items()} for section, table in defaults.items()}
+    return json.dumps(known, indent=1) + "\n"
+
+
 def wanted():
     """Every file that follows, with its text."""
     readme = CHART / "README.md"
     head = readme.read_text().split(MARK)[0]
     files = {readme: head + MARK + table(CHART / "values.yaml")}
+    files[CHART / "settings.json"] = settings()
     for topic in sorted((ROOT / "topics").glob("*.yaml")):
         files[CHART / "topics" / topic.name] = topic.read_text()
     return files

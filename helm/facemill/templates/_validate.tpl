@@ -45,9 +45,25 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- toJson $wrong }}
 {{- end }}
 
-{{/* Settings that the chart has a value of its own for. */}}
+{{/* Settings that there are not, that are of another kind, or that the chart has a value of its own for. */}}
 {{- define "facemill.wrongConfig" -}}
 {{- $wrong := list }}
+{{- $kinds := dict "bool" "boolean" "string" "text" "slice" "list" "map" "table" }}
+{{- $settings := .Files.Get "settings.json" | fromJson }}
+{{- range $section, $table := .Values.config }}
+{{- range $key, $value := $table }}
+{{- $kind := get (get $settings $section | default dict) $key }}
+{{- $given := get $kinds (kindOf $value) | default "number" }}
+{{- if not $kind }}
+{{- $wrong = append $wrong (printf "config.%s.%s: there is no such setting; `facemill config defaults` prints them all" $section $key) }}
+{{- else if and (ne $kind $given) (not (kindIs "invalid" $value)) }}
+{{- $wrong = append $wrong (printf "config.%s.%s: %v is a %s and must be a %s" $section $key $value $given $kind) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.config.http }}
+{{- $wrong = append $wrong "config.http: leave it out; probes, monitors and network policies go by port 9464" }}
+{{- end }}
 {{- $own := dict
   "fetch.user_agent" "contact"
   "runner.drain_timeout" "drainSeconds"
