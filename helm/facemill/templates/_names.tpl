@@ -51,6 +51,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .root.Values.kafka.topicPrefix }}{{ get $topics .stage }}
 {{- end }}
 
+{{/* The port of the collector; empty without one. */}}
+{{- define "facemill.telemetryPort" -}}
+{{- with .Values.telemetry.endpoint }}
+{{- regexFind ":[0-9]+$" (urlParse .).host | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https:" .)) }}
+{{- end }}
+{{- end }}
+
 {{/* The ports in a text of HOST:PORT, and those beside them, as a JSON list: (dict "hosts" "a:1,b:2" "more" (list 3)) */}}
 {{- define "facemill.ports" -}}
 {{- $ports := list }}

@@ -249,11 +249,11 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- $wrong := list }}
 {{- $policy := .Values.networkPolicy }}
 {{- if $policy.enabled }}
-{{- $ports := dict "kafka" .Values.kafka.brokers "cql" (join "," .Values.cql.contactPoints) }}
+{{- $ports := dict "kafka" .Values.kafka.brokers "cql" (join "," .Values.cql.contactPoints) "telemetry" (printf ":%s" (include "facemill.telemetryPort" .)) }}
 {{- range $name, $hosts := $ports }}
 {{- $destination := index $policy $name }}
 {{- $web := list }}
-{{- range include "facemill.ports" (dict "hosts" $hosts "more" $destination.ports) | fromJsonArray }}
+{{- range include "facemill.ports" (dict "hosts" $hosts "more" ($destination.ports | default list)) | fromJsonArray }}
 {{- if has (int .) (list 80 443) }}{{ $web = append $web . }}{{ end }}
 {{- end }}
 {{- if and $web (not $destination.to) }}
