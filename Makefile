@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test it check eval clean assets build bench doc docs faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz
+.PHONY: help demo test it check eval clean assets build bench doc docs faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz helm-test kube-test
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -31,6 +31,10 @@ it: stack-jars build assets ## Run the tests that need real servers: Kafka and C
 check: need ## Check style, lints, layers, licences, spelling
 	@scripts/need.sh rustfmt clippy
 	@scripts/check.sh
+
+helm-test: ## Check the chart without a cluster (its tools take five minutes the first time)
+	@scripts/need.sh python3
+	@scripts/helm-test.sh
 
 demo-kafka: stack-jars first-build assets ## The demo on a real Kafka and Cassandra, started here from their jars
 	@$(BUILD)
