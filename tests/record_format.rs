@@ -71,7 +71,8 @@ fn records_of_the_first_version_are_read_as_they_were_meant() {
     // The least that a record may have.
     let bare = Message::decode(&record(&[SUBMITTED], b"")).unwrap();
     assert_eq!((bare.facts.attempts, bare.facts.traceparent), (1, None));
-    let waits = [("attempts", "4"), ("waits", "1"), ("redo", "http_server_error"), ("not-before", "5"), ("reason", "x")];
+    let waits =
+        [("attempts", "4"), ("waits", "1"), ("redo", "http_server_error"), ("not-before", "5"), ("reason", "x")];
     let later = record(&[&SUBMITTED[1..], &waits], b"http://a.example/x.jpg");
     let later = Message::from_submission(&later, "default", Timestamp::from_micros(7)).unwrap().facts;
     assert_eq!((later.attempts, later.waits, later.redo), (4, 1, Some(Reason::HttpServerError)));

@@ -116,11 +116,20 @@ pub struct DetectSettings {
     pub model_sha256: String,
     pub runtime_library: PathBuf,
     pub runtime_library_sha256: Vec<String>,
+    pub device: DeviceSetting,
     pub working_size: u32,
     pub score_threshold: f32,
     pub nms_iou: f32,
     pub top_k: usize,
     pub threads: usize,
+}
+
+/// `detect.device`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceSetting {
+    Cpu,
+    Cuda,
 }
 
 /// `[retry]`
