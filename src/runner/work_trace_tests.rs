@@ -11,7 +11,7 @@ use super::{
 };
 use crate::telemetry::trace::tests::{Recorder, attribute};
 
-const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0bb902b7-01";
 
 fn hands_over(message: &Message) -> Result<Effect, Failure> {
     Ok(Effect::HandOver(Box::new(message.clone())))

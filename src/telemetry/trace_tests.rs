@@ -44,8 +44,8 @@ pub(crate) fn attribute(span: &SpanData, key: &str) -> Option<String> {
     value
 }
 
-const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-const NOT_SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0bb902b7-01";
+const NOT_SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0bb902b7-00";
 
 #[test]
 fn a_span_of_a_record_is_named_and_described_as_the_conventions_say() {
@@ -74,7 +74,7 @@ fn the_trace_of_the_submitter_is_continued_as_it_was_sampled() {
     let passed_on = tracer.record(0, 0, Some(PARENT)).traceparent().unwrap();
     let span = recorder.span("process urls");
     assert_eq!(span.span_context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
-    assert_eq!(span.parent_span_id.to_string(), "00f067aa0ba902b7");
+    assert_eq!(span.parent_span_id.to_string(), "00f067aa0bb902b7");
     assert_eq!(passed_on, format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{}-01", span.span_context.span_id()));
 
     let recorder = Recorder::by_parent(1.0);
@@ -91,12 +91,12 @@ fn what_is_no_traceparent_begins_a_trace() {
     let broken = [
         "",
         "00",
-        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-00000000000000000000000000000000-00f067aa0bb902b7-01",
         "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0bb902b7-01",
         "00-1-2-01",
-        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-\u{fc}",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0bb902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0bb902b7-01-\u{fc}",
     ];
     broken.iter().for_each(|text| drop(tracer.record(0, 0, Some(text))));
     let spans = recorder.spans();

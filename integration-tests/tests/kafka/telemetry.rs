@@ -9,8 +9,8 @@ use crate::{
 };
 
 const STAGES: [&str; 3] = ["fetch", "preprocess", "detect"];
-const SUBMITTED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-const NOT_SAMPLED: &str = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-00f067aa0ba902b7-00";
+const SUBMITTED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0bb902b7-01";
+const NOT_SAMPLED: &str = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-00f067aa0bb902b7-00";
 
 /// The last span, the one it is a child of, and so on up to the first.
 fn chain<'a>(spans: &'a [Span], last: &'a Span) -> Vec<&'a Span> {
@@ -80,7 +80,7 @@ fn one_trace_follows_a_url_through_three_processes_and_their_metrics_arrive() {
     assert_eq!(services.len(), 3, "{submitted:?}");
     let first =
         submitted.iter().find(|span| span.get("Kind") == "Consumer" && span.service() == "facemill-fetch").unwrap();
-    assert_eq!(first.get("Parent ID"), "00f067aa0ba902b7");
+    assert_eq!(first.get("Parent ID"), "00f067aa0bb902b7");
     assert_eq!(first.attributes["messaging.system"], "kafka");
     assert!(first.attributes["messaging.consumer.group.name"].starts_with(&cluster.prefix));
     assert!(!told.contains("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), "nobody asked for this one");
