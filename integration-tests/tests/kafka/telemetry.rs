@@ -49,9 +49,9 @@ fn one_trace_follows_a_url_through_three_processes_and_their_metrics_arrive() {
     let detected = rows.keys().filter(|url| expected(url).1.is_none() && **url != traced[0]).count();
     assert_eq!(processed("urls").len(), URLS + 1, "all but the one that its submitter did not sample");
     assert_eq!(processed("frames").len(), detected);
-    for last in
-        spans.iter().filter(|span| span.get("Name") == "write the result" && span.service() == "facemill-detect")
-    {
+    let is_last = |span: &&Span| span.get("Name") == "write the result" && span.service() == "facemill-detect";
+    assert_eq!(spans.iter().filter(is_last).count(), detected);
+    for last in spans.iter().filter(is_last) {
         let chain = chain(&spans, last);
         let names: Vec<_> = chain.iter().map(|span| (span.service(), span.get("Name"))).collect();
         let name = |what: &str, topic: &str| format!("{what} {}", cluster.topic(topic));
