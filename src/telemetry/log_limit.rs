@@ -26,21 +26,20 @@ use super::{
 const TARGET: &str = "facemill::log";
 
 /// How often it is said.
-const REPORT_INTERVAL: Duration = Duration::from_secs(30);
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What one place may write: so much at once, and so much a second after that.
-#[derive(Debug, Clone, Copy)]
-struct Limit {
-    burst: NonZero<u32>,
-    per_second: NonZero<u32>,
+const fn number(number: u32) -> NonZero<u32> {
+    NonZero::<u32>::MIN.saturating_add(number - 1)
 }
 
-/// Warnings and what is merely told.
-const USUAL: Limit = Limit { burst: NonZero::<u32>::MIN.saturating_add(19), per_second: NonZero::<u32>::MIN };
+/// What one place may write of warnings and what is merely told: so much at once, and so much after that.
+const USUAL: Quota = Quota::per_second(number(1)).allow_burst(number(20));
 
 /// A person is to look at each of these, and there are few kinds of them.
-const ERRORS: Limit =
-    Limit { burst: NonZero::<u32>::MIN.saturating_add(99), per_second: NonZero::<u32>::MIN.saturating_add(9) };
+const ERRORS: Quota = Quota::per_second(number(10)).allow_burst(number(100));
+
+/// Of the exporters, which fail every few seconds while the collector is down: no URL suffers by it.
+const EXPORTERS: Quota = Quota::per_minute(number(1)).allow_burst(number(2));
 
 /// Limits each place in the code that writes to the log. Levels below INFO are not limited: whoever asks for those
 /// wants to see them.
@@ -104,14 +103,15 @@ impl LogLimit {
     }
 
     fn allows(&self, metadata: &'static Metadata<'static>) -> bool {
-        let (limit, count) = match *metadata.level() {
+        let (quota, count) = match *metadata.level() {
             _ if metadata.target() == TARGET => return true,
             Level::ERROR => (ERRORS, &self.0.errors),
             Level::WARN => (USUAL, &self.0.warnings),
             Level::INFO => (USUAL, &self.0.infos),
             Level::DEBUG | Level::TRACE => return true,
         };
-        let place = self.place(metadata, limit);
+        let quota = if metadata.target().starts_with("opentelemetry") { EXPORTERS } else { quota };
+        let place = self.place(metadata, quota);
         let is_allowed = place.limiter.check().is_ok();
         if !is_allowed {
             place.dropped.fetch_add(1, Ordering::Relaxed);
@@ -120,13 +120,12 @@ impl LogLimit {
         is_allowed
     }
 
-    fn place(&self, metadata: &'static Metadata<'static>, limit: Limit) -> Arc<Place> {
+    fn place(&self, metadata: &'static Metadata<'static>, quota: Quota) -> Arc<Place> {
         let id = metadata.callsite();
         if let Some(known) = self.0.places.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Arc::clone(known);
         }
         let mut places = self.0.places.write().unwrap_or_else(PoisonError::into_inner);
-        let quota = Quota::per_second(limit.per_second).allow_burst(limit.burst);
         let place = || Place { metadata, limiter: DefaultDirectRateLimiter::direct(quota), dropped: AtomicU64::new(0) };
         Arc::clone(places.entry(id).or_insert_with(|| Arc::new(place())))
     }
@@ -196,6 +195,14 @@ mod tests {
         let lines = lines(&limit, || (0..100).for_each(|_| tracing::error!("fault")));
         assert_eq!(lines.len(), 100);
         assert_eq!(limit.dropped()[0], ("error", 0));
+    }
+
+    #[test]
+    fn a_collector_that_is_down_is_told_of_now_and_then() {
+        let limit = LogLimit::default();
+        let fail = || tracing::error!(target: "opentelemetry_sdk", "export failed");
+        let lines = lines(&limit, || (0..100).for_each(|_| fail()));
+        assert!((2..5).contains(&lines.len()), "{}", lines.len());
     }
 
     #[test]
