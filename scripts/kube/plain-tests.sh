@@ -40,15 +40,16 @@ test_all_stages() {
 
 # Of the controller that counts the pods which a budget selects, or of the selector of a policy
 test_policies() {
-    local stage pod policy selected=''
+    local stage pod policy labels selected=''
     install --set "$contact"
     for stage in fetch preprocess detect; do
         eventually "the budget of $stage counts its pod" \
             test "$(field "pdb/facemill-$stage" .status.currentHealthy)" = 1
     done
     for policy in $(names networkpolicies); do
-        selected+=" $(names pods --selector "$(field "networkpolicy/$policy" .spec.podSelector.matchLabels | jq -r \
-            'to_entries | map(.key + "=" + .value) | join(",")')")"
+        # {"key":"value"} as key=value
+        labels=$(field "networkpolicy/$policy" .spec.podSelector.matchLabels | tr -d '{}"' | tr : =)
+        selected+=" $(names pods --selector "$labels")"
     done
     for pod in $(names pods); do
         [[ " $selected " == *" $pod "* ]] || fail "no NetworkPolicy selects $pod"
