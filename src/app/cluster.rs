@@ -31,8 +31,8 @@ use crate::{
         fetch::{Fetch, FetchOptions, HostCensus},
     },
     telemetry::{
-        DecoderMetrics, DnsMetrics, Exporter, Health, KafkaMetrics, Meter, StageMetrics, inference_timings, metrics,
-        serve,
+        DecoderMetrics, DnsMetrics, Exporter, Health, KafkaMetrics, Meter, StageMetrics, Traces, inference_timings,
+        metrics, serve,
     },
 };
 
@@ -62,6 +62,8 @@ pub struct Cluster<'a> {
     pub health: Arc<Health>,
     /// What it says of itself.
     pub exporter: Exporter,
+    /// What it says of its records.
+    pub traces: &'a Traces,
 }
 
 impl Cluster<'_> {
@@ -337,6 +339,7 @@ impl<'a> Running<'a> {
             later,
             dead_letters: Some(self.topic(&topics.dead_letters())?),
         };
+        let tracer = self.cluster.traces.stage(S::NAME.as_str(), &topic, &topics.group(S::NAME, &topic));
         let metrics = StageMetrics::exported(&self.meter, S::NAME.as_str(), &topic);
         if S::NAME == StageName::Fetch {
             self.fetching.push(Arc::clone(&metrics));
@@ -357,6 +360,7 @@ impl<'a> Running<'a> {
             pipeline: self.pipeline.clone(),
             metrics,
             health: Arc::clone(&self.cluster.health),
+            tracer,
         })
     }
 

@@ -16,6 +16,7 @@ mod run;
 mod schema;
 mod signals;
 pub mod summary;
+mod telemetry;
 mod topics;
 
 use std::{
@@ -123,6 +124,8 @@ enum CliError {
     App(#[from] AppError),
     #[error(transparent)]
     Export(#[from] export::ExportError),
+    #[error(transparent)]
+    Otlp(#[from] crate::telemetry::OtlpError),
     #[error(transparent)]
     Cql(#[from] crate::adapters::scylla::ConnectError),
     #[error(transparent)]

@@ -147,12 +147,19 @@ format = "text"
     /// Starts a process of these stages and waits until it has joined its groups.
     #[track_caller]
     pub fn run(&self, stages: &str, words: &str) -> Process {
+        self.run_with(stages, words, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    #[track_caller]
+    pub fn run_with(&self, stages: &str, words: &str, variables: &[(&str, &str)]) -> Process {
         let number = self.started.replace(self.started.get() + 1);
         let log = self.place.path(&format!("{number}-{stages}.log"));
         let port = free_port();
-        let command = self.place.facemill(&format!(
+        let mut command = self.place.facemill(&format!(
             "run --stage {stages} {words} --set http.listen=127.0.0.1:{port} --config facemill.toml"
         ));
+        command.envs(variables.iter().copied());
         Process::start(command, log, port)
     }
 
@@ -212,6 +219,6 @@ pub fn until(what: &str, is_so: impl FnMut() -> bool) {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -4,6 +4,7 @@
 
 mod backlog;
 mod cluster;
+mod collector;
 mod faults;
 mod handover;
 mod later;
@@ -20,4 +21,5 @@ mod scripts;
 mod site;
 mod start;
 mod stop;
+mod telemetry;
 mod tools;
