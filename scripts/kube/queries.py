@@ -3,13 +3,15 @@
 
 queries.py                       every expression, with where it stands
 queries.py --metrics             the names of all metrics in them
-queries.py --declared FILE...    exits 1 when a name is not in these files (docs/metrics.md)
+queries.py --declared FILE...    exits 1 when a name is not in these files, or a label is not in the tables in which they
+                                 have it (docs/metrics.md: `name` | kind | labels |)
 queries.py --check URL           asks the Prometheus at URL, which has scraped a real run, every query of the dashboard:
                                  exits 1 for one that fails or has no result, for a label that no series has, and for a
                                  rule that could not be evaluated
     --window 1m                  what the dashboard's $__rate_interval stands for (5m)
     --allow-empty 'TITLE=WHY'    a panel that may be empty in this run; may be repeated. Optional settings, such as the
                                  deadline, are known; --strict wants them too
+queries.py --self-test           whether it reads PromQL rightly
 queries.py --faster 60           prints the rules with every duration divided by 60, in whole seconds and at least one:
                                  a test that runs the real rules does not wait for 20 minutes
 """
@@ -100,20 +102,59 @@ def labels_of(expr):
     return found
 
 
+def recorded():
+    """Name of a recorded series → the expression that makes it."""
+    return {rule["record"]: rule["expr"] for rule in rules() if "record" in rule}
+
+
 def used_metrics():
     """Names in expressions, less those that the rules record."""
-    recorded = {rule["record"] for rule in rules() if "record" in rule}
-    return set().union(*(metrics_of(expr) for _, expr in expressions())) - recorded
+    return set().union(*(metrics_of(expr) for _, expr in expressions())) - recorded().keys()
+
+
+def declared_labels(text):
+    """Name of a metric → its labels, from the rows of tables: | `name` | kind | labels |"""
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", text, re.MULTILINE)
+    return {name: {label.strip(" `") for label in labels.split(",") if label.strip()} for name, labels in rows}
+
+
+def plain(name):
+    """A histogram is declared without its suffixes."""
+    return re.sub(r"_(bucket|count|sum)$", "", name)
 
 
 def undeclared(files):
-    """Names of ours that the files do not have. A histogram is declared without its suffixes."""
-    declared = set(re.findall(r"\b(?:facemill|process)_\w+", " ".join(Path(file).read_text() for file in files)))
-    return sorted(
-        name
-        for name in used_metrics()
-        if not FOREIGN.match(name) and not {name, re.sub(r"_(bucket|count|sum)$", "", name)} & declared
-    )
+    """What is used and not declared in the files, a line each."""
+    text = "\n".join(Path(file).read_text() for file in files)
+    declared = set(re.findall(r"\b(?:facemill|process)_\w+", text))
+    for name in sorted(used_metrics()):
+        if not FOREIGN.match(name) and not {name, plain(name)} & declared:
+            yield f"{name} is not declared"
+    tables, records = declared_labels(text), recorded()
+
+    def labels_from(expr):
+        """The labels that the metrics of an expression have; None where one of them is not in a table."""
+        found = set(TARGET_LABELS) | {"le", "severity", "alertname", "alertstate"} | made_labels(expr)
+        for name in metrics_of(expr):
+            if name in records:
+                labels = labels_from(records[name])
+            else:
+                labels = set() if FOREIGN.match(name) else tables.get(name, tables.get(plain(name)))
+            if labels is None:
+                return None
+            found |= labels
+        return found
+
+    for where, expr in expressions():
+        has = labels_from(expr)
+        for label in sorted(labels_of(expr) - has if has is not None else ()):
+            if not any(map(FOREIGN.match, metrics_of(expr))):
+                yield f"{where}: no metric in it is declared with the label {label}"
+
+
+def made_labels(expr):
+    """Labels that an expression makes itself."""
+    return set(re.findall(r"label_replace\(\w+\([^()]*\), \"(\w+)\"", expr))
 
 
 def ask(url, path, **values):
@@ -135,9 +176,7 @@ def has_values(url, expr):
 
 def missing_labels(url, expr, labels):
     """Labels in the expression that no series of its metrics has. `labels` keeps what was asked before."""
-    known = set(TARGET_LABELS)
-    # Those that an expression makes itself.
-    known |= set(re.findall(r"label_replace\([^\"]*\"(\w+)\"", expr))
+    known = TARGET_LABELS | made_labels(expr)
     for metric in metrics_of(expr):
         if metric not in labels:
             labels[metric] = {label for series in ask(url, "series", **{"match[]": metric}) for label in series}
@@ -168,7 +207,12 @@ def check(url, window, allowed, strict):
     for rule in loaded:
         if rule["health"] == "err":
             faults.append(f"rule {rule['name']}: {rule['lastError']}")
-    print(*empty, *faults, sep="\n")
+    asked = set().union(*(metrics_of(expr) for _, _, expr in panel_queries()))
+    unseen = sorted(asked - set(ask(url, "label/__name__/values")))
+    # Not a fault: a reason that nothing had has no series, and the query says 0.
+    notes = [f"no series so far: {', '.join(unseen)}"] if unseen else []
+    for line in (*empty, *notes, *faults):
+        print(line)
     print(f"{count} queries of the dashboard, {len(loaded)} rules that are loaded: {len(faults)} faults")
     return not faults
 
@@ -189,10 +233,24 @@ def faster(factor):
     return "\n".join(lines) + "\n"
 
 
+def self_test():
+    """Exits with an error when PromQL is read wrongly."""
+    expr = """histogram_quantile(0.99, sum by (le, stage) (rate(a_bucket{x="by (no)",y!~'{z="1"}'}[5m] offset 1h))) > 0
+        or on (b) group_left (c) label_replace(vector(0), "made", "none", "", "") and level:d:rate5m == Inf * time()"""
+    assert metrics_of(expr) == {"a_bucket", "level:d:rate5m"}, metrics_of(expr)
+    assert labels_of(expr) == {"le", "stage", "x", "y", "b", "c"}, labels_of(expr)
+    assert made_labels(expr) == {"made"}, made_labels(expr)
+    assert metrics_of("rate(process_cpu_seconds_total{@}[$__rate_interval])") == {"process_cpu_seconds_total"}
+    assert declared_labels("| `m` | gauge | a, b | text |\n| `n` | counter |  | text |") == {"m": {"a", "b"}, "n": set()}
+    lines = faster(60).splitlines()
+    assert "        for: 5s" in lines and not any("[3m]" in line or "offset 15m" in line for line in lines)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--metrics", action="store_true")
     parser.add_argument("--declared", nargs="+", metavar="FILE")
+    parser.add_argument("--self-test", action="store_true")
     parser.add_argument("--check", metavar="URL")
     parser.add_argument("--window", default="5m")
     parser.add_argument("--allow-empty", action="append", default=[], metavar="TITLE=WHY")
@@ -204,10 +262,14 @@ def main():
     elif args.metrics:
         print(*sorted(used_metrics()), sep="\n")
     elif args.declared:
-        names = undeclared(args.declared)
-        for name in names:
-            print(f"queries: {name} is not declared in {', '.join(args.declared)}")
-        sys.exit(bool(names))
+        for file in args.declared:
+            if not Path(file).is_file():
+                sys.exit(f"queries: there is no {file}")
+        faults = list(undeclared(args.declared))
+        print(*(f"queries: {fault}" for fault in faults), sep="\n", end="\n" if faults else "")
+        sys.exit(bool(faults))
+    elif args.self_test:
+        self_test()
     elif args.check:
         allowed = dict(one.split("=", 1) for one in args.allow_empty)
         if unknown := allowed.keys() - {title for title, _, _ in panel_queries()}:
