@@ -20,7 +20,7 @@ pub struct ExporterError(String);
 pub struct Exporter {
     registry: Registry,
     /// Holds the instruments.
-    _provider: SdkMeterProvider,
+    provider: SdkMeterProvider,
 }
 
 /// The counts of one stage, or of one of its clients, under the labels `stage` and `topic`.
@@ -138,7 +138,12 @@ impl Exporter {
                 });
             })
             .build();
-        Ok(Exporter { registry, _provider: provider })
+        Ok(Exporter { registry, provider })
+    }
+
+    /// What exports more.
+    pub fn meter(&self) -> opentelemetry::metrics::Meter {
+        self.provider.meter("facemill")
     }
 
     /// The counts as they are now, in Prometheus' text format.

@@ -2,6 +2,7 @@
 
 mod exporter;
 mod health;
+mod lag;
 pub mod metrics;
 mod server;
 
@@ -11,6 +12,7 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 pub use exporter::{Exporter, ExporterError, Observed};
 pub use health::Health;
+pub use lag::{Declared, LAG_METRICS, LagMetrics, LogLag, PartitionLag, TopicLag};
 pub use metrics::{DnsMetrics, KafkaMetrics, Metrics};
 pub use server::{ListenError, serve};
 

@@ -147,12 +147,22 @@ format = "text"
     /// Starts a process of these stages and waits until it has joined its groups.
     #[track_caller]
     pub fn run(&self, stages: &str, words: &str) -> Process {
+        self.start(stages, &format!("run --stage {stages} {words}"))
+    }
+
+    /// Starts the monitor and waits until it answers.
+    #[track_caller]
+    pub fn monitor(&self, words: &str) -> Process {
+        self.start("monitor", &format!("monitor {words}"))
+    }
+
+    #[track_caller]
+    fn start(&self, name: &str, words: &str) -> Process {
         let number = self.started.replace(self.started.get() + 1);
-        let log = self.place.path(&format!("{number}-{stages}.log"));
+        let log = self.place.path(&format!("{number}-{name}.log"));
         let port = free_port();
-        let command = self.place.facemill(&format!(
-            "run --stage {stages} {words} --set http.listen=127.0.0.1:{port} --config facemill.toml"
-        ));
+        let command =
+            self.place.facemill(&format!("{words} --set http.listen=127.0.0.1:{port} --config facemill.toml"));
         Process::start(command, log, port)
     }
 

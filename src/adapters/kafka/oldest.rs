@@ -52,6 +52,11 @@ pub struct OldestRecord {
 }
 
 impl OldestRecord {
+    /// A record without a size.
+    pub fn new(offset: Offset, appended_at: Option<Timestamp>, not_before: Option<Timestamp>) -> Self {
+        OldestRecord { offset, appended_at, not_before, bytes: 0 }
+    }
+
     fn of(message: &BorrowedMessage<'_>) -> Self {
         let headers = headers_of(message);
         let named: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();

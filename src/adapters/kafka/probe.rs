@@ -16,6 +16,7 @@ pub struct Probe {
     survey: Survey,
     group: String,
     topic: String,
+    timeout: Duration,
 }
 
 /// Where a consumer group is in its topic.
@@ -34,7 +35,7 @@ impl Probe {
     /// When the configuration is wrong.
     pub fn new(options: &KafkaOptions, group: &str, topic: &str, timeout: Duration) -> Result<Self, KafkaError> {
         let survey = Survey::new(options, group, timeout)?;
-        Ok(Probe { survey, group: group.to_owned(), topic: topic.to_owned() })
+        Ok(Probe { survey, group: group.to_owned(), topic: topic.to_owned(), timeout })
     }
 
     /// Whether this user may read the topic as a member of the group, as far as the brokers tell. To see where a group
@@ -60,7 +61,7 @@ impl Probe {
     /// When the topic or the group is not for us, not there, or no broker answers.
     pub fn progress(&self) -> Result<Progress, KafkaError> {
         let watched = Watched { topic: self.topic.clone(), group: Some(self.group.clone()) };
-        let look = self.survey.offsets(&[watched], None)?.pop().unwrap_or_default();
+        let look = self.survey.offsets(&[watched], self.timeout, None)?.pop().unwrap_or_default();
         let progress = Progress { partitions: look.logs.len(), lag: look.lag() };
         look.errors.into_iter().next().map_or(Ok(progress), Err)
     }

@@ -18,7 +18,7 @@ use super::{
     error::{KafkaError, config_error, is_denied},
     groups,
     look::{Log, TopicLook, Watched},
-    native::{Patience, Refused},
+    native::{Answer, Patience, Pending, Refused},
     offsets::{self, End},
     options::{KafkaOptions, client_config},
 };
@@ -46,6 +46,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("fetch.queue.backoff.ms", "10"),
     ("statistics.interval.ms", "0"),
 ];
+
+/// An offset of each partition, as far as there is one.
+type Offsets<T> = Result<BTreeMap<Partition, Result<T, Refused>>, Refused>;
 
 /// Looks at topics and consumer groups without being a member: it joins nothing and commits nothing. It needs the
 /// rights to describe topics and groups, and to read records the right to read topics.
@@ -99,20 +102,21 @@ impl Survey {
     /// # Errors
     /// When no broker answers at all.
     pub fn look(&self, watched: &[Watched], stop: Option<&CancellationToken>) -> Result<Vec<TopicLook>, KafkaError> {
-        let mut looks = self.offsets(watched, stop)?;
+        let mut looks = self.offsets(watched, self.timeout / PHASES, stop)?;
         self.members(watched, Patience::of(self.timeout / PHASES, stop), &mut looks);
         Ok(looks)
     }
 
-    /// The same without the members.
+    /// The same without the members. No phase takes longer than `phase`: a broker that hangs must not take the time of
+    /// all that follows.
     pub(super) fn offsets(
         &self,
         watched: &[Watched],
+        phase: Duration,
         stop: Option<&CancellationToken>,
     ) -> Result<Vec<TopicLook>, KafkaError> {
         let patience = Patience::of(self.timeout, stop);
-        // A broker that hangs must not take the time of all that follows.
-        let phase = || patience.at_most(self.timeout / PHASES);
+        let phase = || patience.at_most(phase);
         let mut looks = Vec::new();
         let mut partitions = Vec::new();
         for Watched { topic, .. } in watched {
@@ -170,27 +174,16 @@ impl Survey {
         patience: Patience<'_>,
         looks: &mut [TopicLook],
     ) -> Vec<BTreeMap<Partition, Offset>> {
-        let client = self.consumer.client();
-        let asked: Vec<_> = watched
-            .iter()
-            .zip(partitions)
-            .map(|(Watched { topic, .. }, partitions)| {
-                let is_there = !partitions.is_empty();
-                is_there.then(|| offsets::ask_log(client, topic, partitions, end, patience.left()))
-            })
-            .collect();
+        let ask = |watched: &Watched, partitions: &[Partition]| {
+            Some(offsets::ask_log(self.consumer.client(), &watched.topic, partitions, end, patience.left()))
+        };
+        let answers = self.ask_all(watched, partitions, patience, ask, |answer| Ok(offsets::log_offsets(answer)));
         let mut found = Vec::new();
-        for (((asked, look), Watched { topic, .. }), partitions) in
-            asked.into_iter().zip(looks).zip(watched).zip(partitions)
-        {
-            let answer = asked.map(|asked| asked.and_then(|pending| pending.answer(patience)));
-            let offsets =
-                answer.map_or(Ok(BTreeMap::new()), |answer| answer.map(|answer| offsets::log_offsets(&answer)));
-            let offsets = self.noted(topic, None, offsets, &mut look.errors);
+        for (((answer, look), watched), partitions) in answers.into_iter().zip(looks).zip(watched).zip(partitions) {
+            let offsets = self.noted(&watched.topic, None, answer, &mut look.errors);
             if offsets.len() < partitions.len() && look.errors.is_empty() {
-                let (answered, all) = (offsets.len(), partitions.len());
-                let cause = format!("of {answered} of {all} partitions there is an answer");
-                look.errors.push(unanswered(topic, None, cause));
+                let cause = format!("{} of {} partitions have answered", offsets.len(), partitions.len());
+                look.errors.push(unanswered(&watched.topic, None, cause));
             }
             found.push(offsets);
         }
@@ -206,25 +199,47 @@ impl Survey {
         looks: &mut [TopicLook],
     ) {
         let client = self.consumer.client();
-        let ask = |(Watched { topic, group }, partitions): (&Watched, &Vec<Partition>)| {
-            let group = group.as_deref().filter(|_| !partitions.is_empty())?;
-            Some(offsets::ask_committed(client, group, topic, partitions, patience.left()))
+        let ask = |Watched { topic, group }: &Watched, partitions: &[Partition]| {
+            group.as_ref().map(|group| offsets::ask_committed(client, group, topic, partitions, patience.left()))
         };
-        let asked: Vec<_> = watched.iter().zip(partitions).map(ask).collect();
-        for (((asked, look), watched), partitions) in asked.into_iter().zip(looks).zip(watched).zip(partitions) {
-            let (Some(mut asked), Some(group)) = (asked, &watched.group) else { continue };
-            let committed = loop {
-                let answer = asked.and_then(|pending| pending.answer(patience));
-                match answer.and_then(|answer| offsets::committed(&answer)) {
-                    // Brokers on which a group is new, or which have just come up.
-                    Err(refused) if is_moving(refused.code) && !patience.is_over() => {
-                        thread::sleep(AGAIN.min(patience.left()));
-                        asked = offsets::ask_committed(client, group, &watched.topic, partitions, patience.left());
-                    }
-                    committed => break committed,
+        let answers = self.ask_all(watched, partitions, patience, ask, offsets::committed);
+        for ((answer, look), Watched { topic, group }) in answers.into_iter().zip(looks).zip(watched) {
+            look.committed = self.noted(topic, group.as_deref(), answer, &mut look.errors);
+        }
+    }
+
+    /// Asks of all topics at the same time, and once more of those whose leader or coordinator is about to be another
+    /// one: topics that were just made, brokers that have just come up.
+    fn ask_all<'c, T>(
+        &'c self,
+        watched: &[Watched],
+        partitions: &[Vec<Partition>],
+        patience: Patience<'_>,
+        ask: impl Fn(&Watched, &[Partition]) -> Option<Result<Pending<'c>, Refused>>,
+        read: impl Fn(&Answer<'_>) -> Offsets<T>,
+    ) -> Vec<Offsets<T>> {
+        let mut answers: Vec<Offsets<T>> = watched.iter().map(|_| Ok(BTreeMap::new())).collect();
+        let mut is_open: Vec<bool> = partitions.iter().map(|partitions| !partitions.is_empty()).collect();
+        loop {
+            let topics = watched.iter().zip(partitions).zip(&is_open);
+            let asked: Vec<_> = topics
+                .map(|((watched, partitions), open)| if *open { ask(watched, partitions) } else { None })
+                .collect();
+            for ((asked, answer), open) in asked.into_iter().zip(&mut answers).zip(&mut is_open) {
+                *open = asked.is_some();
+                if let Some(asked) = asked {
+                    *answer = asked.and_then(|asked| asked.answer(patience)).and_then(|answer| read(&answer));
+                    *open = passes(answer);
                 }
-            };
-            look.committed = self.noted(&watched.topic, Some(group), committed, &mut look.errors);
+            }
+            if !is_open.contains(&true) || patience.is_over() {
+                return answers;
+            }
+            thread::sleep(AGAIN);
+            for (watched, _) in watched.iter().zip(&is_open).filter(|(_, open)| **open) {
+                // So that librdkafka knows who leads them now. If not, the answer says so.
+                let _ = self.partitions(&watched.topic, patience);
+            }
         }
     }
 
@@ -256,7 +271,7 @@ impl Survey {
         &self,
         topic: &str,
         group: Option<&str>,
-        answer: Result<BTreeMap<Partition, Result<T, Refused>>, Refused>,
+        answer: Offsets<T>,
         errors: &mut Vec<KafkaError>,
     ) -> BTreeMap<Partition, T> {
         let mut first = None;
@@ -296,8 +311,25 @@ fn unanswered(topic: &str, group: Option<&str>, cause: String) -> KafkaError {
     KafkaError::Unanswered { what, cause }
 }
 
-/// Whether the group's coordinator is about to be another one.
-fn is_moving(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
-    matches!(code, NotCoordinator | CoordinatorNotAvailable | CoordinatorLoadInProgress)
+/// Whether a leader or a coordinator is about to be another one.
+fn passes<T>(answer: &Offsets<T>) -> bool {
+    use RDKafkaErrorCode::{
+        CoordinatorLoadInProgress, CoordinatorNotAvailable, LeaderNotAvailable, NotCoordinator, NotLeaderForPartition,
+        UnknownTopicOrPartition,
+    };
+    let of_moves = |refused: &Refused| {
+        matches!(
+            refused.code,
+            NotLeaderForPartition
+                | LeaderNotAvailable
+                | UnknownTopicOrPartition
+                | NotCoordinator
+                | CoordinatorNotAvailable
+                | CoordinatorLoadInProgress
+        )
+    };
+    match answer {
+        Ok(partitions) => partitions.values().any(|offset| offset.as_ref().is_err_and(of_moves)),
+        Err(refused) => of_moves(refused),
+    }
 }

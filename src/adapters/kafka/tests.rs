@@ -324,7 +324,7 @@ async fn a_survey_sees_logs_and_committed_positions_of_all_partitions_without_be
     positions.commit().await.unwrap();
     let survey = Survey::new(&brokers.options(), "facemill.fetch", SOON).unwrap();
     let watched = [watched(TOPIC), Watched { topic: TOPIC.to_owned(), group: None }, watched("facemill.nobodys")];
-    let looks = tokio::task::block_in_place(|| survey.offsets(&watched, None).unwrap());
+    let looks = tokio::task::block_in_place(|| survey.offsets(&watched, SOON, None).unwrap());
     let ends: Vec<_> = looks[0].logs.values().map(|log| (log.start, log.end)).collect();
     assert_eq!(ends, read.map(|count| (0, count)));
     assert_eq!(looks[0].committed.values().copied().collect::<Vec<_>>(), [None, Some(2), None]);
