@@ -156,7 +156,7 @@ mod tests {
             ("by a clock that is ahead", record(Some(-90), None), None, Some(0.0)),
             ("without a timestamp", record(None, None), None, None),
             ("not due", record(Some(20), Some(40)), Some(MINUTE), Some(0.0)),
-            ("due for a while", record(Some(90), Some(-25)), Some(MINUTE), Some(25.0)),
+            ("due for a while", record(Some(80), Some(-25)), Some(MINUTE), Some(25.0)),
             ("due by the topic's name", record(Some(90), None), Some(MINUTE), Some(30.0)),
             ("held no longer than that", record(Some(90), Some(1_000_000)), Some(MINUTE), Some(30.0)),
             ("due without a timestamp", record(None, Some(-25)), Some(MINUTE), Some(25.0)),

@@ -181,11 +181,11 @@ mod tests {
     #[test]
     fn the_table_has_the_worst_of_each_topic_and_says_what_is_not_known() {
         let expected = "\
-STAGE  TOPIC                   PARTITIONS  MEMBERS   LAG     OLDEST  RETENTION  LOST
+STAGE  TOPIC                   PARTITIONS  MEMBERS   LAG    OLDEST  RETENTION  LOST
 fetch  facemill.urls                    2        2  1234  1h 2m 3s      50.0%     6
-fetch  facemill.urls.retry.1m           2        2     7          ?          ?     6
-fetch  facemill.urls.retry.1h           2        ?     ?          ?          ?     ?
--      facemill.dlq                     2        -     -          -          -     -
+fetch  facemill.urls.retry.1m           2        2     7         ?          ?     6
+fetch  facemill.urls.retry.1h           2        ?     ?         ?          ?     ?
+-      facemill.dlq                     2        -     -         -          -     -
 ";
         assert_eq!(table(&topics()), expected);
     }

@@ -304,10 +304,11 @@ mod tests {
         exporter
     }
 
-    /// Lines without what OpenTelemetry says of the meter.
+    /// The lines of these metrics, without what OpenTelemetry says of the meter.
     fn lines(exporter: &Exporter) -> Vec<String> {
+        let names: Vec<_> = LAG_METRICS.iter().map(|metric| metric.name.replace('.', "_")).collect();
         let text = exporter.text().unwrap();
-        let own = text.lines().filter(|line| line.starts_with("facemill_"));
+        let own = text.lines().filter(|line| names.iter().any(|name| line.starts_with(name)));
         own.map(|line| line.replace(",otel_scope_name=\"facemill\"", "").replace("{otel_scope_name=\"facemill\"}", ""))
             .collect()
     }
