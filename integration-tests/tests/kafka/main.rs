@@ -16,6 +16,7 @@ mod pictures;
 mod process;
 #[path = "../support/program.rs"]
 mod program;
+mod prometheus;
 mod replay;
 #[path = "../support/scripts.rs"]
 mod scripts;
@@ -24,3 +25,4 @@ mod start;
 mod stop;
 mod telemetry;
 mod tools;
+mod watch;

@@ -5,7 +5,7 @@ use std::{
     env,
     fs::{self, File},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 
 use serde_json::Value;
