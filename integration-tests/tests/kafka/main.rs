@@ -10,6 +10,7 @@ mod handover;
 mod later;
 mod letters;
 mod log;
+mod monitor;
 #[path = "../support/pictures.rs"]
 mod pictures;
 mod process;
