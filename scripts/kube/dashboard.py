@@ -109,7 +109,7 @@ ROWS = [
         stat("Dead letters", "short",
              [Query('sum(facemill_log_end{@,topic=~".*dlq"}) - sum(facemill_log_start{@,topic=~".*dlq"})')],
              "Records that only a person can help. 0, or known ones.", limits=(1, 1000)),
-        stat("Lost to retention", "short", [Query("sum(increase(facemill_records_lost_total{@}[$__range]))")],
+        stat("Lost to retention", "short", [Query("sum(increase(facemill_records_lost_total{@}[$__range])) or vector(0)")],
              "Records that Kafka deleted unread, in the time that is shown. 0.", limits=(1, 1)),
         stat("Not ready", "short",
              [Query("count(count by (namespace, instance) (facemill_waiting{@} == 1)) or vector(0)")],
