@@ -43,8 +43,8 @@ on_stack() {
 }
 
 filters=("$@")
-FACEMILL_TEST_OTELCOL=${FACEMILL_TEST_OTELCOL:-$(scripts/kube/tools.sh otelcol)/otelcol}
-export FACEMILL_TEST_OTELCOL
+tools=$(scripts/kube/tools.sh otelcol prometheus)
+export FACEMILL_TEST_OTELCOL=$tools/otelcol FACEMILL_TEST_PROMETHEUS=$tools/prometheus
 # Built before anything runs, so that no server waits for the compiler; the program too, which the tests only start.
 cargo build --quiet --workspace --bins --examples
 cargo test --quiet --workspace --no-run --test cql --test topics --test kafka --test secure

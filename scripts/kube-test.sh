@@ -34,7 +34,8 @@ To end it: $kube/cluster.sh down $work/cluster && rm -r $work"
 mkdir "$work/cluster"
 trap clean_up EXIT
 
-# Nobody's plugins, repositories or kubeconfig.
+# Nobody's plugins, repositories or cluster.
+unset "${!HELM_@}"
 export HELM_CACHE_HOME=$work/helm HELM_CONFIG_HOME=$work/helm HELM_DATA_HOME=$work/helm
 
 # shellcheck source=scripts/kube/steps.sh

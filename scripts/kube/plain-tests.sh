@@ -40,15 +40,15 @@ test_all_stages() {
 
 # Of the controller that counts the pods which a budget selects, or of the selector of a policy
 test_policies() {
-    local stage pod policy selected=''
+    local stage pod policy labels selected=''
     install --set "$contact"
     for stage in fetch preprocess detect; do
-        eventually "the budget of $stage counts its pod" \
-            test "$(field "pdb/facemill-$stage" .status.currentHealthy)" = 1
+        eventually "the budget of $stage counts its pod" prints 1 field "pdb/facemill-$stage" .status.currentHealthy
     done
     for policy in $(names networkpolicies); do
-        selected+=" $(names pods --selector "$(field "networkpolicy/$policy" .spec.podSelector.matchLabels | jq -r \
-            'to_entries | map(.key + "=" + .value) | join(",")')")"
+        # {"key":"value"} as key=value
+        labels=$(field "networkpolicy/$policy" .spec.podSelector.matchLabels | tr -d '{}"' | tr : =)
+        selected+=" $(names pods --selector "$labels")"
     done
     for pod in $(names pods); do
         [[ " $selected " == *" $pod "* ]] || fail "no NetworkPolicy selects $pod"
@@ -58,7 +58,7 @@ test_policies() {
 test_budget() {
     local pods
     helm install facemill "$chart" --set detect.replicas=4 --set 'detect.podAnnotations.facemill\.test/pod=never-ready'
-    eventually 'the pods are there' test "$(pods detect | wc -l)" = 4
+    eventually 'the pods are there' has_pods detect 4
     mapfile -t pods < <(pods detect)
     evict "${pods[0]}"
     helm uninstall facemill --wait
@@ -104,7 +104,7 @@ test_hooks() {
     eventually 'nothing of the hooks is left' nothing_of_hooks
     upgrade
     for job in $jobs; do
-        eventually "$job completes at the upgrade" test "$(completions "$job")" = 2
+        eventually "$job completes at the upgrade" prints 2 completions "$job"
     done
     eventually 'nothing of the hooks is left' nothing_of_hooks
 }

@@ -75,10 +75,17 @@ upgrade() {
 eventually() {
     local what=$1 until=$((SECONDS + 60))
     shift
-    until "$@" >"$work/last" 2>&1; do
+    until ("$@") >"$work/last" 2>&1; do
         [ "$SECONDS" -lt "$until" ] || { cat "$work/last"; fail "$what: not within 60 s"; }
         sleep 0.2
     done
+}
+
+# prints WANTED COMMAND...: for `eventually`, which runs it again and again
+prints() {
+    local wanted=$1
+    shift
+    same 'what it prints' "$wanted" "$("$@")"
 }
 
 # same WHAT WANTED FOUND
@@ -140,6 +147,11 @@ replicas() {
 
 ready() {
     field "deployment/facemill-$1" .status.readyReplicas
+}
+
+# has_pods COMPONENT COUNT
+has_pods() {
+    same "pods of $1" "$2" "$(pods "$1" | wc -l)"
 }
 
 # has_ready COMPONENT COUNT: so many pods, all ready

@@ -212,13 +212,13 @@ for wanted in "$@"; do
         docker-compose)
             once docker-compose 2.40.3 '2 minutes' go build_of docker-compose github.com/docker/compose/v2@v2.40.3 ./cmd ;;
         kwok) once kwok 0.8.0 '2 minutes' go build_of kwok sigs.k8s.io/kwok@v0.8.0 ./cmd/kwok ;;
-        kwok-stages) once kwok-stages 0.8.0 seconds go kwok_stages ;;
+        kwok-stages) once kwok-stages 0.8.0 '5 seconds' go kwok_stages ;;
         etcd) once etcd 3.7.3 '1 minute' go build_in "$here/etcd" etcd go.etcd.io/etcd/server/v3 ;;
         kube-apiserver) once "$wanted" "$kubernetes" '6 minutes' go kubernetes_program "$wanted" ;;
         kubectl | kube-controller-manager | kube-scheduler)
             once "$wanted" "$kubernetes" '1 minute' go kubernetes_program "$wanted" ;;
         otelcol) once otelcol 0.111.0 '2 minutes' go otelcol ;;
-        hadolint) once hadolint 2.15.1 seconds python3 hadolint ;;
+        hadolint) once hadolint 2.15.1 '5 seconds' python3 hadolint ;;
         kube-schemas) once kube-schemas 1.37.0 '20 seconds' python3 kube_schemas ;;
         crds) once crds 1 '30 seconds' 'go java mvn' crds ;;
         crd-schemas)

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AppError, Topics, backlog::Backlog, build_detect, build_fetch, build_preprocess, fetch_options, frame_format,
-    lane_limits, pipeline, retry_policy, threads,
+    lane_limits, pipeline, retry_policy, served::Served, threads,
 };
 use crate::{
     adapters::http::HttpAdapter,
@@ -32,7 +31,7 @@ use crate::{
     },
     telemetry::{
         DecoderMetrics, DnsMetrics, Exporter, Health, KafkaMetrics, Meter, StageMetrics, Traces, inference_timings,
-        metrics, serve,
+        metrics,
     },
 };
 
@@ -42,9 +41,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Messages that a stage may hold for each of its threads. Most of them wait until brokers or database have what was
 /// made of them: with fewer, the time that those take would bound the stage, and not its own work.
 const TURNS: usize = 32;
-
-/// How long the last answers of `/metrics` may take at the end.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Some of the stages in one process, over Kafka.
 pub struct Cluster<'a> {
@@ -77,17 +73,7 @@ impl Cluster<'_> {
         running.start(self.stages.clone())?;
         let Running { mut runners, memberships, fetching, gate, .. } = running;
 
-        let listen = self.settings.http.listen.parse::<SocketAddr>().ok();
-        let served = CancellationToken::new();
-        let server = match listen {
-            None => None,
-            Some(address) => {
-                let (address, server) =
-                    serve(address, Arc::clone(&self.health), self.exporter.clone(), served.clone()).await?;
-                tracing::info!(%address, "answering /livez, /readyz and /metrics");
-                Some(tokio::spawn(server))
-            }
-        };
+        let served = Served::start(self.settings, Arc::clone(&self.health), self.exporter.clone()).await?;
         let mut tasks = JoinSet::new();
         for run in runners.drain(..) {
             tasks.spawn(run(stop.clone()));
@@ -110,13 +96,7 @@ impl Cluster<'_> {
         // So that their partitions are others' at once.
         let leave = tokio::task::spawn_blocking(|| memberships.into_iter().for_each(Membership::left));
         leave.await?;
-        served.cancel();
-        // One who has not finished asking is not waited for.
-        if let Some(server) = server
-            && let Ok(ended) = tokio::time::timeout(LAST_ANSWERS, server).await
-        {
-            ended?;
-        }
+        served.end().await?;
         result
     }
 }

@@ -2,13 +2,17 @@
 
 mod backlog;
 mod cluster;
+mod lag;
 mod local;
+mod monitor;
 mod names;
+mod served;
 
 use std::{num::NonZero, path::PathBuf, sync::Arc};
 
 pub use cluster::Cluster;
 pub use local::{Local, Stages};
+pub use monitor::{Monitor, Report};
 pub use names::Topics;
 
 use crate::{

@@ -114,7 +114,7 @@ fn are_neighbours(stages: &[StageName]) -> bool {
     stages != [StageName::Fetch, StageName::Detect] && stages.len() > 1
 }
 
-fn log_to_stdout(settings: &Settings) -> Result<LogLimit, CliError> {
+pub(super) fn log_to_stdout(settings: &Settings) -> Result<LogLimit, CliError> {
     // ONNX Runtime tells of every allocation.
     let level = if settings.log.level == "auto" { "info,ort=warn" } else { &settings.log.level };
     Ok(init_limited_logs(level, settings.log.format != LogFormat::Text, io::stdout)?)

@@ -4,6 +4,7 @@ mod clients;
 mod counts;
 mod exporter;
 mod health;
+mod lag;
 mod log_limit;
 mod logs;
 mod meter;
@@ -21,6 +22,7 @@ pub use clients::{
 pub use counts::{Counter, Counters};
 pub use exporter::{Exporter, ExporterError};
 pub use health::Health;
+pub use lag::{LagMetrics, LogLag, PartitionLag, TopicLag};
 pub use log_limit::LogLimit;
 pub use logs::{LineWriter, LogFilterError, init_limited_logs, init_logs};
 pub use meter::{Labels, Meter, Timings};

@@ -10,11 +10,13 @@ mod handover;
 mod later;
 mod letters;
 mod log;
+mod monitor;
 #[path = "../support/pictures.rs"]
 mod pictures;
 mod process;
 #[path = "../support/program.rs"]
 mod program;
+mod prometheus;
 mod replay;
 #[path = "../support/scripts.rs"]
 mod scripts;
@@ -23,3 +25,4 @@ mod start;
 mod stop;
 mod telemetry;
 mod tools;
+mod watch;
