@@ -22,15 +22,18 @@ fn a_stage_that_is_stopped_sets_off_the_alerts_on_its_lag_which_end_when_it_is_b
     let (cluster, site) = (Cluster::new("watch"), Site::new(Duration::ZERO));
     let watched = "--set kafka.expected_rate=20 --set monitor.deadline=2030-01-01T00:00:00Z --set monitor.interval=1s";
     let monitor = cluster.monitor(watched);
-    let mut stages: Vec<_> = STAGES.iter().map(|stage| cluster.run(stage, "")).collect();
+    // Name servers that do not answer, on loopback.
+    let words = r#"--set fetch.dns_servers=["127.0.0.1:1"] --set retry.attempts=2 --set retry.base=1ms"#;
+    let mut stages: Vec<_> = STAGES.iter().map(|stage| cluster.run(stage, words)).collect();
     let ports: Vec<u16> = stages.iter().chain([&monitor]).map(|process| process.port()).collect();
     let prometheus = Prometheus::start(&ports);
     until("all are scraped", || prometheus.up() == ports.len());
 
     let urls = site.urls(URLS);
     cluster.produce("urls", &urls[..FIRST]);
+    cluster.produce("urls", ["http://nowhere.example/1.jpg"]);
     // While it works, so that there is something to be seen of everything.
-    cluster.until_rows(FIRST);
+    cluster.until_rows(FIRST + 1);
     println!("{}", prometheus.answers_the_dashboard());
     let quiet = |stage: &str| {
         let firing = prometheus.firing();
@@ -47,8 +50,8 @@ fn a_stage_that_is_stopped_sets_off_the_alerts_on_its_lag_which_end_when_it_is_b
     });
     assert!(quiet("fetch") && quiet("preprocess"), "{:?}", prometheus.firing());
 
-    stages.push(cluster.run_at("detect", "", ports[2]));
-    cluster.until_rows(URLS);
+    stages.push(cluster.run_at("detect", words, ports[2]));
+    cluster.until_rows(URLS + 1);
     until("the alerts are over", || STAGES.iter().all(|stage| quiet(stage)));
     stages.into_iter().chain([monitor]).for_each(|process| process.stop());
 }
