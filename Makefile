@@ -32,7 +32,7 @@ check: need ## Check style, lints, layers, licences, spelling
 	@scripts/need.sh rustfmt clippy
 	@scripts/check.sh
 
-helm-test: ## Check the chart without a cluster (its tools take five minutes the first time)
+helm-test: ## Check the chart, the alert rules and the dashboard without a cluster (its tools take five minutes the first time)
 	@scripts/need.sh python3
 	@scripts/helm-test.sh
 

@@ -151,7 +151,4 @@ if [ -x "$facemill" ]; then
 else
     skip 'facemill config, topics' "no $facemill: make build, or FACEMILL=FILE"
 fi
-step 'promtool check rules' promtool check rules "$chart/rules/facemill.rules.yaml"
-if compgen -G 'helm/rules-tests/*.yaml' >/dev/null; then
-    step 'promtool test rules' promtool test rules helm/rules-tests/*.yaml
-fi
+step 'rules and dashboard' scripts/rules-test.sh
