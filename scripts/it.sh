@@ -3,6 +3,7 @@
 # with TLS, passwords and rights. They are gone again at the end.
 #
 #   it.sh [FILTER...]   only tests whose names have one of these in them
+#   PREVIOUS=FILE       an older facemill, which then works side by side with this one in one more test
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -43,6 +44,13 @@ on_stack() {
 }
 
 filters=("$@")
+if [ -n "${PREVIOUS:-}" ]; then
+    FACEMILL_TEST_PREVIOUS=$(realpath "$PREVIOUS")
+    export FACEMILL_TEST_PREVIOUS
+else
+    filters+=(--skip versions::)
+    echo 'it: stages of two versions are not tried (PREVIOUS=FILE names an older facemill)'
+fi
 tools=$(scripts/kube/tools.sh otelcol prometheus)
 export FACEMILL_TEST_OTELCOL=$tools/otelcol FACEMILL_TEST_PROMETHEUS=$tools/prometheus
 # Built before anything runs, so that no server waits for the compiler; the program too, which the tests only start.

@@ -168,6 +168,14 @@ format = "text"
         self.start("monitor", &format!("monitor {words}"), free_port(), &[])
     }
 
+    /// Starts a process of these stages by another program than that of the checkout.
+    #[track_caller]
+    pub fn run_by(&self, program: &Path, stages: &str) -> Process {
+        let port = free_port();
+        let words = format!("run --stage {stages} --set http.listen=127.0.0.1:{port} --config facemill.toml");
+        Process::start(self.place.command(program, &words), self.place.path(&format!("other-{stages}.log")), port)
+    }
+
     #[track_caller]
     fn start(&self, name: &str, words: &str, port: u16, variables: &[(&str, &str)]) -> Process {
         let number = self.started.replace(self.started.get() + 1);

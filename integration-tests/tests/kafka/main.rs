@@ -25,4 +25,5 @@ mod start;
 mod stop;
 mod telemetry;
 mod tools;
+mod versions;
 mod watch;

@@ -53,7 +53,8 @@ impl Place {
         command
     }
 
-    fn command(&self, program: &Path, words: &str) -> Command {
+    /// `PROGRAM WORDS`, with the assets of the checkout and no settings of whoever runs the tests.
+    pub fn command(&self, program: &Path, words: &str) -> Command {
         let assets = photos().unwrap().parent().unwrap().canonicalize().unwrap();
         let mut command = clean(program);
         command
