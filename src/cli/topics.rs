@@ -91,6 +91,10 @@ struct ApplyArgs {
     /// Do it, instead of only saying what
     #[arg(long)]
     yes: bool,
+    /// What the brokers have more of than is declared, partitions or a higher limit, is no failure: somebody has raised
+    /// it. It stays, and is printed
+    #[arg(long)]
+    keep_higher: bool,
 }
 
 #[derive(Debug, Args)]
@@ -174,7 +178,8 @@ async fn apply(args: &ApplyArgs) -> Result<ExitCode, CliError> {
     }
     let has_changes = plan.has_changes();
     let plan = brokers.apply(plan).await?;
-    if plan.has_obstacles() {
+    let is_refused = if args.keep_higher { plan.lacks_something() } else { plan.has_obstacles() };
+    if is_refused {
         return Err(TopicsError::Obstacles.into());
     }
     if has_changes {

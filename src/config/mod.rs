@@ -332,6 +332,7 @@ mod tests {
             ("fetch.concurrency=0", "from 1 to"),
             ("fetch.concurrency=9223372036854775807", "from 1 to"),
             ("pipeline.epoch=2999-01-01T00:00:00Z", "has come"),
+            ("log.level=foo==", "a level such as"),
             ("fetch.concurrency=many", "many"),
             ("fetch.host_rate=-2", "rate"),
             ("fetch.concurrency=-1", "-1"),

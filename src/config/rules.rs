@@ -5,6 +5,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tracing_subscriber::EnvFilter;
+
 use super::{ConfigError, Loaded, Settings, invalid};
 
 /// What a time-out may be.
@@ -63,6 +65,11 @@ impl Loaded {
                 "fetch.host_overrides",
                 fetch.host_overrides.values().all(|host| host.rate.is_none_or(is_rate)),
                 RATE_RULE,
+            ),
+            (
+                "log.level",
+                EnvFilter::try_new(&self.settings.log.level).is_ok(),
+                "must be a level such as \"info\", levels by module such as \"warn,facemill::runner=debug\", or \"auto\"",
             ),
             ("fetch.user_agent", is_header_text(&fetch.user_agent), "must be printable ASCII and not empty"),
             ("preprocess.max_pixels", preprocess.max_pixels >= 1, "must be at least 1"),

@@ -293,8 +293,8 @@ impl<S: Stage> Work<S> {
                 put_off => {
                     if put_off.is_ok() {
                         origin.span.outcome("postponed", Some(failure.reason.as_str()));
+                        self.metrics.postponed.add([failure.reason.as_str()], 1);
                     }
-                    self.metrics.postponed.add([failure.reason.as_str()], 1);
                     return put_off;
                 }
             }
@@ -319,7 +319,9 @@ impl<S: Stage> Work<S> {
             let record = letter.record(&bare, SMALL_VALUE_BYTES).traced(send.traceparent());
             buried = self.until_available("publish a dead letter", || outlet.publish(&record)).await;
         }
-        self.metrics.dead_letters.add([class.as_str()], 1);
+        if buried.is_ok() {
+            self.metrics.dead_letters.add([class.as_str()], 1);
+        }
         buried
     }
 
@@ -410,8 +412,12 @@ impl<S: Stage> Work<S> {
             match call().await {
                 Err(PortError::Unavailable(error)) => {
                     let delay = RetryPolicy::INFRASTRUCTURE.delay(attempt);
-                    waiting.get_or_insert_with(|| self.health.wait(what)).because(&error);
-                    tracing::warn!(%error, attempt, ?delay, "cannot {what}; waiting");
+                    let waiting = waiting.get_or_insert_with(|| self.health.wait(what));
+                    waiting.because(&error);
+                    // The others wait for the same: one tells of it.
+                    if waiting.tells() {
+                        tracing::warn!(%error, attempt, ?delay, "cannot {what}; waiting");
+                    }
                     sleep(delay).await;
                     attempt += 1;
                 }

@@ -30,8 +30,8 @@ pub struct KafkaMetrics {
 struct KafkaState {
     client: ClientState,
     lags: BTreeMap<i32, u64>,
-    /// Since when a position waits to be committed.
-    waits_since: Option<Instant>,
+    /// Positions that wait to be committed, by partition, and since when.
+    waiting: BTreeMap<i32, (i64, Instant)>,
 }
 
 /// What a Kafka client says of itself every few seconds.
@@ -67,7 +67,7 @@ impl KafkaMetrics {
         meter.counter(&KAFKA_COMMITS, &metrics, &labels, |of| &of.commits);
         meter.counter(&KAFKA_COMMIT_ERRORS, &metrics, &labels, |of| &of.commit_errors);
         meter.number(&KAFKA_COMMIT_AGE, &metrics, &labels, |of| {
-            of.state().waits_since.map_or(0.0, |since| since.elapsed().as_secs_f64())
+            of.state().waiting.values().map(|(_, since)| since.elapsed().as_secs_f64()).fold(0.0, f64::max)
         });
         let observed = Arc::clone(&metrics);
         meter.observe(&KAFKA_LAG, move || {
@@ -123,24 +123,41 @@ impl KafkaMetrics {
     }
 
     /// Forgets a partition that is another member's now.
-    pub fn forget_lag(&self, partition: i32) {
-        self.state().lags.remove(&partition);
+    pub fn forget(&self, partition: i32) {
+        let mut state = self.state();
+        state.lags.remove(&partition);
+        state.waiting.remove(&partition);
     }
 
-    /// A position waits to be committed.
-    pub fn position_stored(&self) {
-        self.state().waits_since.get_or_insert_with(Instant::now);
+    /// This position waits to be committed.
+    pub fn position_stored(&self, partition: i32, position: i64) {
+        self.state().waiting.entry(partition).or_insert_with(|| (position, Instant::now())).0 = position;
     }
 
-    /// All positions are committed, or are not ours any more.
-    pub fn positions_committed(&self) {
-        self.state().waits_since = None;
+    /// Positions that wait to be committed, by partition.
+    pub fn waiting(&self) -> Vec<(i32, i64)> {
+        self.state().waiting.iter().map(|(partition, (position, _))| (*partition, *position)).collect()
+    }
+
+    /// These positions are committed. What was stored since then has not waited longer than that.
+    pub fn committed(&self, positions: &[(i32, i64)]) {
+        self.commits.add(1);
+        let mut state = self.state();
+        for (partition, committed) in positions {
+            match state.waiting.get_mut(partition) {
+                Some((stored, since)) if *stored > *committed => *since = Instant::now(),
+                _ => drop(state.waiting.remove(partition)),
+            }
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, KafkaState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What can be wrong with a request to the database.
+const CQL_ERROR_KINDS: [&str; 4] = ["timeout", "unavailable", "overloaded", "other"];
 
 /// What is asked of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +195,8 @@ impl CqlMetrics {
         let timings = |operation: CqlOperation| {
             meter.timings(&CQL_REQUEST_DURATION, vec![("operation", operation.as_str().to_owned())])
         };
-        let errors = CqlOperation::ALL.map(|operation| [operation.as_str(), "timeout"]);
+        let of = |operation: CqlOperation| CQL_ERROR_KINDS.map(|error| [operation.as_str(), error]);
+        let errors: Vec<_> = CqlOperation::ALL.into_iter().flat_map(of).collect();
         let metrics = Arc::new(CqlMetrics { durations: CqlOperation::ALL.map(timings), errors: Counters::of(&errors) });
         meter.counters(&CQL_ERRORS, &metrics, &Labels::new(), |of| &of.errors);
         metrics

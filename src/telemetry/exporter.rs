@@ -20,6 +20,12 @@ const MOST_SERIES: usize = 100_000;
 #[error("a fault of facemill's own, please report it: metrics: {0}")]
 pub struct ExporterError(String);
 
+impl From<tokio::task::JoinError> for ExporterError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        ExporterError(error.to_string())
+    }
+}
+
 /// Everything that a process counts, as the text that Prometheus reads.
 ///
 /// Most counts are plain atomics, which are read when somebody asks.

@@ -14,6 +14,8 @@ struct State {
     waits: BTreeMap<String, Wait>,
     /// Parts that must show a sign of life, and when they last did.
     beats: BTreeMap<String, Instant>,
+    /// Calls that have waited so far.
+    last_call: u64,
 }
 
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ struct Wait {
     why: String,
     /// Calls that wait.
     calls: usize,
+    /// The one that tells of it.
+    teller: Option<u64>,
 }
 
 /// One call that waits. It does no more when this is dropped, however it ends.
@@ -28,6 +32,7 @@ struct Wait {
 pub struct Waiting<'a> {
     health: &'a Health,
     what: &'a str,
+    id: u64,
 }
 
 impl Health {
@@ -45,8 +50,11 @@ impl Health {
 
     /// Notes that one call of perhaps several waits until it can do `what`.
     pub fn wait<'a>(&'a self, what: &'a str) -> Waiting<'a> {
-        self.state().waits.entry(what.to_owned()).or_default().calls += 1;
-        Waiting { health: self, what }
+        let mut state = self.state();
+        state.last_call += 1;
+        let id = state.last_call;
+        state.waits.entry(what.to_owned()).or_default().calls += 1;
+        Waiting { health: self, what, id }
     }
 
     /// What is being waited for, and why. Nothing: the process is ready.
@@ -94,6 +102,13 @@ impl Drop for Life<'_> {
 }
 
 impl Waiting<'_> {
+    /// Whether this is the one of all calls that wait for the same which tells of it: another does when it has ended.
+    pub fn tells(&self) -> bool {
+        let mut state = self.health.state();
+        let wait = state.waits.entry(self.what.to_owned()).or_default();
+        *wait.teller.get_or_insert(self.id) == self.id
+    }
+
     /// Notes why.
     pub fn because(&self, why: &str) {
         self.health.waits(self.what, why);
@@ -105,6 +120,7 @@ impl Drop for Waiting<'_> {
         let mut state = self.health.state();
         if let Some(wait) = state.waits.get_mut(self.what) {
             wait.calls = wait.calls.saturating_sub(1);
+            wait.teller = wait.teller.filter(|teller| *teller != self.id);
             if wait.calls == 0 {
                 state.waits.remove(self.what);
             }
@@ -131,8 +147,10 @@ mod tests {
     fn a_wait_is_over_when_the_last_call_that_waits_is_given_up() {
         let health = Health::default();
         let (first, second) = (health.wait("write the result"), health.wait("write the result"));
+        assert!(first.tells() && !second.tells() && first.tells());
         first.because("no node answers");
         drop(first);
+        assert!(second.tells(), "somebody goes on telling");
         assert_eq!(health.waiting(), [("write the result".to_owned(), "no node answers".to_owned())]);
         drop(second);
         assert!(health.waiting().is_empty());

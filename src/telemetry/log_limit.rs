@@ -89,9 +89,8 @@ impl LogLimit {
 
     /// Says in the log what was left out since the last time.
     pub fn report(&self) {
-        let places = self.0.places.read().unwrap_or_else(PoisonError::into_inner);
-        // Nothing is held while it is written: to write asks for the places.
-        let places: Vec<_> = places.values().cloned().collect();
+        // In one statement, so that nothing is held while it is written: to write asks for the places.
+        let places: Vec<_> = self.0.places.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         for place in places {
             let dropped = place.dropped.swap(0, Ordering::Relaxed);
             if dropped > 0 {

@@ -32,7 +32,7 @@ const LAST_EXPORT: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum OtlpError {
     /// The endpoint is not a URL. What it is, is not shown: it may have a password in it.
-    #[error("{0} must be a URL such as http://collector:4318")]
+    #[error("{0} must be a URL such as http://collector:4318; a login goes into OTEL_EXPORTER_OTLP_HEADERS")]
     Endpoint(&'static str),
     /// The client does not start.
     #[error("cannot export by OTLP: {0}")]
@@ -150,8 +150,10 @@ impl Otlp {
             (None, Some(base)) => (ENDPOINT, base, signal.path),
             (None, None) => return Ok(None),
         };
-        let is_http = Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        if !is_http {
+        // A password in it would be sent to nobody, and stand in errors.
+        let is_plain = |url: &Url| url.username().is_empty() && url.password().is_none();
+        let is_http = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host() && is_plain(&url);
+        if !Url::parse(&text).is_ok_and(is_http) {
             return Err(OtlpError::Endpoint(name));
         }
         if let Some(asked) = variable(signal.protocol).or(variable(PROTOCOL))

@@ -74,7 +74,9 @@ async fn ready(State(shared): Shared) -> (StatusCode, String) {
 }
 
 async fn metrics(State(shared): Shared) -> Response {
-    match shared.1.text() {
+    // Beside the runtime's threads: there may be many hosts and partitions to look at.
+    let text = tokio::task::spawn_blocking(move || shared.1.text()).await;
+    match text.unwrap_or_else(|error| Err(error.into())) {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -122,7 +122,7 @@ fn what_happens_is_counted_under_stage_and_topic() {
 fn a_partition_that_another_member_has_is_not_shown_any_more() {
     let world = World::new();
     world.work();
-    world.consumer.forget_lag(7);
+    world.consumer.forget(7);
     world.stage.set_lanes(Vec::new());
     assert_eq!(world.value("facemill_kafka_lag", &[]), None);
     assert_eq!(world.value("facemill_lane_records", &[]), None);
@@ -175,14 +175,25 @@ fn what_is_declared_is_exported_under_that_name_with_those_labels_and_nothing_el
 }
 
 #[test]
-fn a_position_waits_from_when_it_is_stored_until_all_are_committed() {
+fn a_position_waits_from_when_it_is_stored_until_it_is_committed_or_another_member_has_its_partition() {
     let world = World::new();
+    let consumer = &world.consumer;
     let age = || world.value("facemill_kafka_commit_age_seconds", &[]).unwrap();
     assert!(age() == 0.0);
-    world.consumer.position_stored();
+    consumer.position_stored(1, 10);
+    consumer.position_stored(2, 5);
     std::thread::sleep(Duration::from_millis(20));
-    world.consumer.position_stored();
+    consumer.position_stored(1, 12);
     assert!(age() >= 0.02);
-    world.consumer.positions_committed();
+    consumer.committed(&[(1, 12)]);
+    assert!(age() >= 0.02, "another partition still waits");
+    consumer.forget(2);
     assert!(age() == 0.0);
+    consumer.position_stored(1, 15);
+    let asked = consumer.waiting();
+    std::thread::sleep(Duration::from_millis(20));
+    consumer.position_stored(1, 20);
+    consumer.committed(&asked);
+    assert!(age() > 0.0 && age() < 0.02, "what came after the commit was asked for has waited since then");
+    assert_eq!(world.value("facemill_kafka_commits_total", &[]), Some(2.0));
 }

@@ -108,6 +108,13 @@ pub enum Obstacle {
     },
 }
 
+impl Obstacle {
+    /// Whether the brokers have more than is declared, which does no harm.
+    pub fn is_more(&self) -> bool {
+        matches!(self, Obstacle::FewerPartitions { .. } | Obstacle::LowerConfig { .. })
+    }
+}
+
 /// How one topic differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
@@ -240,6 +247,11 @@ impl Plan {
     /// Whether there is something that facemill does not do.
     pub fn has_obstacles(&self) -> bool {
         self.differences.iter().any(|difference| !difference.obstacles.is_empty())
+    }
+
+    /// Whether there is something to do that facemill does not do and that is missing.
+    pub fn lacks_something(&self) -> bool {
+        self.differences.iter().flat_map(|difference| &difference.obstacles).any(|obstacle| !obstacle.is_more())
     }
 }
 

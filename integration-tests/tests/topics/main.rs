@@ -117,6 +117,9 @@ async fn what_an_operator_raised_is_lowered_only_when_somebody_says_so() {
     let (ok, text) = declared.run(&["apply", "--yes"]);
     assert!(!ok && text.contains("lower retention.ms from -1 to 60000") && text.contains("--allow-lower"), "{text}");
     assert_eq!(value(&declared.actual("a").await, "max.message.bytes"), "3000000");
+    let (ok, text) = declared.run(&["apply", "--yes", "--keep-higher"]);
+    assert!(ok && text.contains("lower retention.ms from -1 to 60000"), "{text}");
+    assert_eq!(value(&declared.actual("a").await, "max.message.bytes"), "3000000");
     assert!(declared.run(&["apply", "--yes", "--allow-lower"]).0);
     let actual = declared.actual("a").await;
     assert_eq!(["retention.ms", "max.message.bytes"].map(|name| value(&actual, name)), ["60000", "2000000"]);

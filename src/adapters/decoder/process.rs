@@ -186,7 +186,9 @@ impl Decode for DecoderProcess {
                 }
                 Err(error) => error,
             };
-            self.metrics.replaced.add([if is_timeout(&error) { "timeout" } else { "ended" }], 1);
+            if self.running.is_some() {
+                self.metrics.replaced.add([if is_timeout(&error) { "timeout" } else { "ended" }], 1);
+            }
             let status = self.running.take().map(|mut running| running.end());
             let status = status.unwrap_or_else(|| "it did not start".to_owned());
             if is_last && is_timeout(&error) {

@@ -326,17 +326,22 @@ impl Source for KafkaSource {
 /// for a moment.
 fn commit(consumer: &BaseConsumer<GroupContext>) -> Result<(), Native> {
     let give_up = Instant::now() + COMMIT_TIMEOUT / 2;
+    let metrics = &consumer.context().watch.metrics;
     loop {
+        let waiting = metrics.waiting();
         let committed = consumer.commit_consumer_state(CommitMode::Sync);
         match committed.as_ref().err().and_then(Native::rdkafka_error_code) {
             // Nothing was stored since the last commit.
             Some(RDKafkaErrorCode::NoOffset) => return Ok(()),
-            None => {
-                consumer.context().watch.metrics.positions_committed();
+            None if committed.is_ok() => {
+                metrics.committed(&waiting);
                 return committed;
             }
             Some(RDKafkaErrorCode::RebalanceInProgress) if Instant::now() < give_up => thread::sleep(POLL),
-            _ => return committed,
+            _ => {
+                metrics.commit_errors.add(1);
+                return committed;
+            }
         }
     }
 }
@@ -360,7 +365,7 @@ impl Commit for KafkaPositions {
         list.add_partition_offset(&self.topic, partition, NativeOffset::Offset(next))
             .and_then(|()| self.consumer.store_offsets(&list))
             .map_err(|error| port_error("storing a position", &error))?;
-        self.consumer.context().watch.metrics.position_stored();
+        self.consumer.context().watch.metrics.position_stored(partition, next);
         Ok(())
     }
 

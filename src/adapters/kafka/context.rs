@@ -166,11 +166,10 @@ impl GroupContext {
     }
 
     fn end(&self, partitions: &[Partition]) {
-        self.watch.metrics.positions_committed();
         let mut assignment = self.assignment.lock();
         for partition in partitions {
             assignment.remove(partition);
-            self.watch.metrics.forget_lag(*partition);
+            self.watch.metrics.forget(*partition);
         }
     }
 }
@@ -229,11 +228,13 @@ impl ConsumerContext for GroupContext {
         }
     }
 
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+    /// Of commits by the clock; those that somebody waits for have no other answer than that one.
+    fn commit_callback(&self, result: KafkaResult<()>, list: &TopicPartitionList) {
         match result {
             Ok(()) => {
-                self.watch.metrics.commits.add(1);
-                self.watch.metrics.positions_committed();
+                let committed = list.elements().into_iter();
+                let committed = committed.filter_map(|element| Some((element.partition(), element.offset().to_raw()?)));
+                self.watch.metrics.committed(&committed.collect::<Vec<_>>());
             }
             Err(error) if error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::NoOffset) => {}
             Err(error) => {

@@ -72,6 +72,14 @@ impl Refused {
         Refused { code, text: format!("error {number}: {code}") }
     }
 
+    /// The same, with what librdkafka or a broker says of it.
+    fn said(number: i32, text: &str) -> Self {
+        match text.is_empty() {
+            true => Self::of(number),
+            false => Refused { text: text.to_owned(), ..Self::of(number) },
+        }
+    }
+
     /// Of an answer that has nothing of what was asked.
     pub(super) fn nothing() -> Self {
         Self::local(RDKafkaErrorCode::BadMessage, "the answer says nothing of it")
@@ -85,8 +93,16 @@ impl Refused {
 // SAFETY, of all below and of those who use it: a request and its answer borrow the client, so that its handle outlives
 // them. What is made is owned by a guard that ends it with the function that librdkafka names for it, after everything
 // that points into it is out of use: fields are dropped in their order, variables in reverse. Names and lists live until
-// the request is made, and are copied there. What an answer tells belongs to its event, and is copied out of it. Numbers
-// are read as they are in C, because brokers or a newer librdkafka may have more of them than the Rust type has.
+// the request is made, and are copied there. What an answer tells belongs to its event, and is copied out of it.
+
+// Error codes as the numbers that they are in C: a broker may send one that the binding's enum does not have, and that
+// must never become a value of it.
+unsafe extern "C" {
+    #[link_name = "rd_kafka_event_error"]
+    fn event_error(event: *mut native::rd_kafka_event_t) -> c_int;
+    #[link_name = "rd_kafka_error_code"]
+    fn error_code(error: *const native::rd_kafka_error_t) -> c_int;
+}
 
 /// A request that was sent.
 pub(super) struct Pending<'c> {
@@ -161,14 +177,11 @@ impl Answer<'_> {
     }
 
     fn checked(self) -> Result<Self, Refused> {
-        // SAFETY: see above. The code is librdkafka's own here.
+        // SAFETY: see above.
         unsafe {
-            match native::rd_kafka_event_error(self.event()) {
-                native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(self),
-                code => {
-                    let text = text(native::rd_kafka_event_error_string(self.event()));
-                    Err(Refused { code: code.into(), text })
-                }
+            match event_error(self.event()) {
+                0 => Ok(self),
+                number => Err(Refused::said(number, &text(native::rd_kafka_event_error_string(self.event())))),
             }
         }
     }
@@ -212,9 +225,9 @@ pub(super) unsafe fn refused(error: *const native::rd_kafka_error_t) -> Result<(
     }
     // SAFETY: the caller's promise.
     unsafe {
-        match native::rd_kafka_error_code(error) {
-            native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-            code => Err(Refused { code: code.into(), text: text(native::rd_kafka_error_string(error)) }),
+        match error_code(error) {
+            0 => Ok(()),
+            number => Err(Refused::said(number, &text(native::rd_kafka_error_string(error)))),
         }
     }
 }

@@ -115,6 +115,8 @@ impl Survey {
         phase: Duration,
         stop: Option<&CancellationToken>,
     ) -> Result<Vec<TopicLook>, KafkaError> {
+        // Errors of connections pile up where nobody takes them.
+        while self.consumer.poll(Duration::ZERO).is_some() {}
         let patience = Patience::of(self.timeout, stop);
         let phase = || patience.at_most(phase);
         let mut looks = Vec::new();
@@ -203,8 +205,15 @@ impl Survey {
             group.as_ref().map(|group| offsets::ask_committed(client, group, topic, partitions, patience.left()))
         };
         let answers = self.ask_all(watched, partitions, patience, ask, offsets::committed);
-        for ((answer, look), Watched { topic, group }) in answers.into_iter().zip(looks).zip(watched) {
+        for (((answer, look), Watched { topic, group }), partitions) in
+            answers.into_iter().zip(looks).zip(watched).zip(partitions)
+        {
             look.committed = self.noted(topic, group.as_deref(), answer, &mut look.errors);
+            // What is not told is no lag of 0.
+            if group.is_some() && look.committed.len() < partitions.len() && look.errors.is_empty() {
+                let cause = format!("{} of {} partitions have an answer", look.committed.len(), partitions.len());
+                look.errors.push(unanswered(topic, group.as_deref(), cause));
+            }
         }
     }
 

@@ -58,9 +58,9 @@ pub(super) enum Refusal {
 /// How it stands with a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HostState {
-    /// It may be asked.
+    /// It may be asked, if only by one after a rest.
     Working,
-    /// It is left alone, or was and nobody has asked since.
+    /// It is left alone.
     Resting,
     /// One request tries whether it works again.
     Tried,
@@ -156,6 +156,7 @@ impl Breaker {
     pub(super) fn state(&self) -> HostState {
         match &self.lock().rest {
             None => HostState::Working,
+            Some(rest) if rest.until <= Instant::now() => HostState::Working,
             Some(rest) if rest.is_tried => HostState::Tried,
             Some(_) => HostState::Resting,
         }
