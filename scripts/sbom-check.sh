@@ -2,6 +2,7 @@
 # Whether an SBOM is CycloneDX 1.5 and complete: sbom-check.sh FILE
 set -euo pipefail
 
+file=$(realpath "$1")
 cd "$(dirname "$0")/.."
 wheels=${XDG_CACHE_HOME:-$HOME/.cache}/facemill/tools/sbom-wheels
 scripts/need.sh python3
@@ -11,22 +12,21 @@ if ! cmp --silent scripts/sbom.txt "$wheels/requirements.txt"; then
         --root-user-action ignore --target "$wheels" --requirement scripts/sbom.txt
     cp scripts/sbom.txt "$wheels/requirements.txt"
 fi
-PYTHONPATH=$wheels python3 - "$1" <<'PYTHON'
+PYTHONPATH=$wheels python3 - "$file" <<'PYTHON'
 import json
 import re
 import sys
 from pathlib import Path
 
 import cyclonedx.schema
-import fastjsonschema
+import jsonschema
 
 folder = Path(cyclonedx.schema.__file__).parent / "_res"
 
 
 def schema(address):
     """The schemas name each other by addresses; here they are files."""
-    name = address.rsplit("/", 1)[-1].split("#")[0].removesuffix(".schema.json")
-    return json.loads((folder / f"{name}.SNAPSHOT.schema.json").read_text())
+    return json.loads((folder / address.rsplit("/", 1)[-1].split("#")[0]).read_text())
 
 
 def fail(message):
@@ -34,11 +34,11 @@ def fail(message):
 
 
 bom = json.loads(Path(sys.argv[1]).read_text())
-validate = fastjsonschema.compile(schema("bom-1.5"), handlers={"http": schema, "https": schema}, use_formats=False)
-try:
-    validate(bom)
-except fastjsonschema.JsonSchemaException as error:
-    fail(f"no CycloneDX 1.5: {error.message}")
+wanted = schema("bom-1.5.SNAPSHOT.schema.json")
+resolver = jsonschema.RefResolver.from_schema(wanted, handlers={"http": schema})
+error = jsonschema.exceptions.best_match(jsonschema.Draft7Validator(wanted, resolver=resolver).iter_errors(bom))
+if error:
+    fail(f"no CycloneDX 1.5: {error.json_path}: {error.message}")
 
 components = {component["name"]: component for component in bom["components"]}
 sums = dict(reversed(line.split()) for line in Path("assets/SHA256SUMS").read_text().splitlines())
@@ -52,7 +52,7 @@ for name, files in {
 
 # Each dependency that Cargo.toml names, but those of tests.
 manifest = Path("Cargo.toml").read_text()
-sections = re.findall(r"^\[((?:target\..*)?dependencies)\]\n(.*?)(?=^\[)", manifest, re.M | re.S)
+sections = re.findall(r"^\[((?:target\.[^\n]*)?dependencies)\]\n(.*?)(?=^\[)", manifest, re.M | re.S)
 named = [name for _, section in sections for name in re.findall(r"^([A-Za-z0-9_-]+) = ", section, re.M)]
 missing = sorted(set(named) - set(components))
 if missing:

@@ -32,13 +32,13 @@ trap 'rm -rf "$work"' EXIT
 for manifest in Cargo.toml Cargo.lock integration-tests/Cargo.toml; do
     install -D --mode 644 "$manifest" "$work/$manifest"
 done
-for stub in src/main.rs benches/kernels.rs benches/pictures.rs benches/runner.rs integration-tests/src/main.rs; do
+for stub in src/lib.rs src/main.rs benches/kernels.rs benches/pictures.rs benches/runner.rs integration-tests/src/lib.rs; do
     install -D /dev/null "$work/$stub"
 done
 target=$(rustc -vV | sed -n 's/^host: //p')
 (
     cd "$work"
-    "$tool" cyclonedx --quiet --format json --spec-version 1.5 --describe binaries --target "$target" \
+    "$tool" cyclonedx --quiet --format json --spec-version 1.5 --target "$target" --no-build-deps \
         --override-filename crates
     cargo metadata --locked --format-version 1 --filter-platform "$target" >metadata.json
 )
