@@ -9,7 +9,9 @@ ARG DEBIAN_IMAGE=debian:bookworm-slim
 # What the image runs on: Debian's C and C++ libraries and certificates, without a shell or a package manager.
 FROM ${DEBIAN_IMAGE} AS system
 COPY scripts/image-root.sh /src/scripts/
-RUN /src/scripts/image-root.sh /root-of-image
+# data: where `facemill local` writes unless it is told otherwise. In a folder of its own, since an owner is given to what
+# is in a folder that is copied, not to the folder.
+RUN /src/scripts/image-root.sh /root-of-image && mkdir -p /of-user/data
 
 FROM ${RUST_IMAGE} AS tools
 # Versions of the distribution that the base is: a pinned one is gone from the mirrors after the next update.
@@ -36,16 +38,14 @@ RUN mkdir -p src benches integration-tests/src/bin \
     && for file in src/main.rs integration-tests/src/bin/demo-server.rs benches/kernels.rs benches/pictures.rs benches/runner.rs; do \
         echo 'fn main() {}' >"$file"; done \
     && touch src/lib.rs integration-tests/src/lib.rs \
-    && cargo build --locked --profile "$PROFILE" --package facemill --bin facemill
+    && cargo build --locked --profile "$PROFILE" --package facemill --bin facemill \
+    && cargo clean --locked --profile "$PROFILE" --package facemill
 COPY config config
-COPY docs/outcomes.md docs/
 COPY schemas schemas
 COPY topics topics
 COPY src src
-# Their time of change is older than that of the program that does nothing. The target folder may be mounted from
-# elsewhere: what is to stay is put where it stays.
-RUN find src -name '*.rs' -exec touch {} + \
-    && cargo build --locked --profile "$PROFILE" --package facemill --bin facemill \
+# The target folder may be mounted from elsewhere: what is to stay is put where it stays.
+RUN cargo build --locked --profile "$PROFILE" --package facemill --bin facemill \
     && install -D "${CARGO_TARGET_DIR:-target}/release/facemill" /out/facemill
 
 # The list of everything inside, and the licences of it.
@@ -59,7 +59,7 @@ RUN scripts/sbom.sh --packages /packages /out/doc
 
 FROM scratch AS image
 COPY --from=system /root-of-image /
-COPY --from=system --chown=65532:65532 /root-of-image/data /data
+COPY --from=system --chown=65532:65532 /of-user /
 COPY --from=papers /out/doc /usr/share/doc/facemill
 COPY --from=assets /src/assets/downloads/face_detection_yunet_2023mar.onnx /usr/share/facemill/
 COPY --from=assets /src/assets/downloads/libonnxruntime.so /usr/lib/facemill/

@@ -38,5 +38,3 @@ echo 'nonroot:x:65532:65532:facemill:/data:/nonexistent' >etc/passwd
 echo 'nonroot:x:65532:' >etc/group
 # Without it glibc asks name servers before /etc/hosts.
 echo 'hosts: files dns' >etc/nsswitch.conf
-# Where `facemill local` writes unless it is told otherwise; a volume.
-mkdir -p data

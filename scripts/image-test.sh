@@ -74,11 +74,11 @@ if ! buildah inspect --type image "$rust" >/dev/null 2>&1; then
     buildah run "$container" -- sh -c 'apt-get update --quiet=2 &&
         apt-get install --yes --quiet=2 --no-install-recommends ca-certificates g++ libc6-dev make perl pkg-config python3 >/dev/null &&
         apt-get clean && rm -rf /var/lib/apt/lists/* &&
-        mkdir -p /usr/local/cargo/bin /usr/local/cargo/registry /usr/local/rustup &&
+        mkdir -p /usr/local/cargo/bin /usr/local/rustup &&
         for name in cargo rustc rustdoc; do ln -s ../../rustup/bin/$name /usr/local/cargo/bin/; done'
     # This machine may trust a proxy of its own.
     buildah copy --quiet "$container" /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ >/dev/null
-    buildah config --env CARGO_HOME=/usr/local/cargo \
+    buildah config --env CARGO_HOME=/root/.cargo \
         --env PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
     buildah commit --quiet --rm "$container" "$rust" >/dev/null
     container=
@@ -90,7 +90,7 @@ mkdir -p "$registry" "$facemill_cache/tools" "$facemill_cache/pip"
 started=$SECONDS
 BUILDER=buildah scripts/image.sh --pull-never --build-arg "PROFILE=$profile" \
     --volume "$(rustc --print sysroot):/usr/local/rustup:ro" \
-    --volume "$registry:/usr/local/cargo/registry" \
+    --volume "$registry:/root/.cargo/registry" \
     --volume "$cache/target:/src/target" \
     --volume "$facemill_cache/tools:/root/.cache/facemill/tools" \
     --volume "$facemill_cache/pip:/root/.cache/facemill/pip" >"$cache/build.log" 2>&1 ||
