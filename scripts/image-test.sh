@@ -27,7 +27,7 @@ said() {
 }
 
 [ "$(id -u)" = 0 ] || fail 'needs root: it mounts file systems and starts the image as another user'
-[ "$(dpkg --print-architecture 2>/dev/null)" ] || fail 'needs Debian or Ubuntu: the stand-ins are made of its packages'
+command -v dpkg-deb >/dev/null || fail 'needs Debian or Ubuntu: the stand-ins are made of its packages'
 scripts/need.sh python3 cargo
 for tool in buildah mmdebstrap; do
     command -v "$tool" >/dev/null || { echo "Installing $tool" && apt-get install --yes --quiet=2 --no-install-recommends "$tool" >/dev/null; }
@@ -198,4 +198,4 @@ facemill check --output json --timeout 1s --set kafka.brokers=127.0.0.1:9 --set 
     >"$work/check" 2>"$work/log" && fail 'facemill check passed without a broker'
 grep -q '"name":"model","state":"ok"' "$work/check" || fail "facemill check: $(cat "$work/check" "$work/log")"
 said 'facemill check' 'the model loads, the missing broker is named'
-echo "image-test: passed; stand-ins and build are kept in $cache ($(du --summarize --human-readable "$cache" | cut -f 1))"
+echo "image-test: passed; stand-ins and build are kept in $cache ($(du --summarize --one-file-system --human-readable "$cache" | cut -f 1))"

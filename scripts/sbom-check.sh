@@ -68,5 +68,5 @@ for edges in bom["dependencies"]:
             fail(f"{ref} is in dependencies, but no component")
 if "file://" in json.dumps(bom):
     fail("it names a folder of the machine that wrote it")
-print(f"sbom-check: {len(bom["components"])} components, CycloneDX 1.5")
+print(f"sbom-check: {len(bom['components'])} components, CycloneDX 1.5")
 PYTHON
