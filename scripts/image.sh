@@ -43,7 +43,10 @@ options=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision" --build
 for base in RUST_IMAGE DEBIAN_IMAGE; do
     [ -z "${!base:-}" ] || options+=(--build-arg "$base=${!base}")
 done
-# The others keep each step by themselves.
-[ "$builder" != buildah ] || options+=(--layers)
+if [ "$builder" = buildah ]; then
+    # The others keep each step by themselves; with it, buildah 1.28 does not see that a label's value has changed.
+    options+=(--layers --label "org.opencontainers.image.version=$version"
+        --label "org.opencontainers.image.revision=$revision" --label "org.opencontainers.image.source=${SOURCE:-unknown}")
+fi
 echo "Building $name with $builder"
 "$builder" build --tag "$name" "${options[@]}" "$@" .
