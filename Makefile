@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test it check eval clean assets build bench doc docs faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz image image-test image-check sbom
+.PHONY: help demo test it check eval clean assets build bench doc docs faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz helm-test kube-test image image-test image-check sbom
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -32,6 +32,10 @@ check: need ## Check style, lints, layers, licences, spelling
 	@scripts/need.sh rustfmt clippy
 	@scripts/check.sh
 
+helm-test: ## Check the chart, the alert rules and the dashboard without a cluster (its tools take five minutes the first time)
+	@scripts/need.sh python3
+	@scripts/helm-test.sh
+
 demo-kafka: stack-jars first-build assets ## The demo on a real Kafka and Cassandra, started here from their jars
 	@$(BUILD)
 	@scripts/demo-kafka.sh
@@ -47,6 +51,10 @@ stack-status: ## Say which of them is up
 
 eval: faces build assets ## Measure average precision on labelled faces (FACES=folder)
 	@python3 scripts/eval.py "$(TARGET)/debug/facemill" "$(FACES)"
+
+.PHONY: kube-test
+kube-test: ## Run the chart on a real Kubernetes with played nodes (docs/kube.md; TESTS="upgrade hpa")
+	@scripts/kube-test.sh $(TESTS)
 
 fuzz: need ## Fuzz URLs, records and every decoder, each for FUZZ_SECONDS (600; needs a nightly compiler)
 	@scripts/fuzz.sh "$(FUZZ_SECONDS)" $(FUZZ_TARGETS)

@@ -23,6 +23,7 @@ use facemill::{
         ports::{PortError, Publish, ResultStore},
     },
     stages::{Effect, Stage},
+    telemetry::Tracer,
 };
 use futures_util::{StreamExt, stream};
 use rustix::time::{ClockId, clock_gettime};
@@ -50,6 +51,10 @@ struct Sink {
 
 #[async_trait]
 impl Publish for Sink {
+    fn name(&self) -> &str {
+        "nowhere"
+    }
+
     async fn publish(&self, _: &Record) -> Result<(), PortError> {
         if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.all.cancel();
@@ -110,6 +115,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             pipeline: Pipeline { version: "0".into(), fingerprint: "0".into(), epoch: Timestamp::from_micros(0) },
             metrics: Arc::default(),
             health: Arc::default(),
+            tracer: Tracer::default(),
         },
         source,
         commit: Arc::new(positions),

@@ -28,6 +28,10 @@ MAY_IMPORT = {
 # A vendor's crate → the only module that may name it.
 HOME = {
     "hickory_resolver": "adapters::http",
+    "opentelemetry": "telemetry",
+    "opentelemetry_otlp": "telemetry",
+    "opentelemetry_prometheus": "telemetry",
+    "opentelemetry_sdk": "telemetry",
     "ort": "adapters::onnx",
     "rdkafka": "adapters::kafka",
     "reqwest": "adapters::http",
@@ -184,7 +188,7 @@ def breaches(module, code, crates):
             rules = MAY_IMPORT[layer] + (["::".join(module[:2])] if layer == "adapters" else [])
             if not any(allows(rule, target) for rule in rules):
                 yield position, f"{'::'.join(module[:2])} may not import {'::'.join(['crate', *target])}"
-        elif name in HOME and module[:2] != HOME[name].split("::"):
+        elif name in HOME and not "::".join([*module, ""]).startswith(f"{HOME[name]}::"):
             yield position, f"only {HOME[name]} may name {name}"
         elif layer == "domain" and name in crates - DOMAIN_CRATES:
             yield position, f"domain may not use the crate {name}"

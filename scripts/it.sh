@@ -43,6 +43,8 @@ on_stack() {
 }
 
 filters=("$@")
+tools=$(scripts/kube/tools.sh otelcol prometheus)
+export FACEMILL_TEST_OTELCOL=$tools/otelcol FACEMILL_TEST_PROMETHEUS=$tools/prometheus
 # Built before anything runs, so that no server waits for the compiler; the program too, which the tests only start.
 cargo build --quiet --workspace --bins --examples
 cargo test --quiet --workspace --no-run --test cql --test topics --test kafka --test secure

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes sure that the named tools are here: need.sh TOOL...
 #
-# Knows cc c++ cmake ip make nasm unshare python3 (with pip) java (17 or newer) mvn cargo rustfmt clippy. What is missing
-# is installed where that is possible unasked (root on Debian or Ubuntu); else the command to type is printed and the
-# exit code is 1.
+# Knows cc c++ cmake ip make nasm unshare python3 (with pip) java (17 or newer) mvn go cargo rustfmt clippy. What is
+# missing is installed where that is possible unasked (root on Debian or Ubuntu); else the command to type is printed
+# and the exit code is 1.
 set -euo pipefail
 
 manifest=$(cd "$(dirname "$0")/.." && pwd)/Cargo.toml
@@ -101,10 +101,27 @@ rustup package followed by: rustup default stable). If it is installed: . \"\$HO
     fi
 }
 
+# So is Go: the packages of most systems are too old. From 1.21 on it fetches a newer one itself, unless told not to.
+need_go() {
+    local wanted=1.26 found
+    if ! command -v go >/dev/null; then
+        echo "Missing: Go $wanted or newer (https://go.dev/dl, or your system's package where that is new enough)" >&2
+        return 1
+    fi
+    found=$(go env GOVERSION)
+    found=${found#go}
+    [ "$(go env GOTOOLCHAIN)" = local ] || wanted=1.21
+    if [ "$(printf '%s\n' "$wanted" "${found%%[!0-9.]*}" | sort -V | head -n 1)" != "$wanted" ]; then
+        echo "Go is too old: $found, needed is 1.26 or newer (https://go.dev/dl)" >&2
+        return 1
+    fi
+}
+
 missing=()
 for tool in "$@"; do
     case $tool in
         cargo) need_rust || exit 1 ;;
+        go) need_go || exit 1 ;;
         rustfmt | clippy)
             has "$tool" || { echo "Missing: $tool. Type: rustup component add $tool" >&2; exit 1; } ;;
         *) has "$tool" || missing+=("$tool") ;;

@@ -60,6 +60,22 @@ need cargo && fail 'an old Rust passed'
 stand_in cargo 'echo cargo 1.1000.0-nightly'
 need cargo || fail 'a new Rust was refused'
 
+need go && fail 'a missing Go passed'
+[[ $output == *go.dev* ]] || fail 'did not name where Go is'
+# go_of VERSION TOOLCHAIN
+go_of() {
+    stand_in go "case \$2 in GOVERSION) echo $1 ;; GOTOOLCHAIN) echo $2 ;; esac"
+}
+go_of go1.25.9 local
+need go && fail 'an old Go that may not fetch another passed'
+[[ $output == *'too old: 1.25.9'* ]] || fail 'did not say which Go is too old'
+go_of go1.20.14 auto
+need go && fail 'a Go that cannot fetch another passed'
+go_of go1.22.1 auto
+need go || fail 'a Go that fetches a newer one was refused'
+go_of 'go1.27rc1 X:some' local
+need go || fail 'a new Go was refused'
+
 # As root on Debian it installs: the first try fails, as with old package lists.
 stand_in id 'echo 0'
 stand_in apt-get "echo \"\$*\" >>'$bin/log'

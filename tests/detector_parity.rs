@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, num::NonZero, path::PathBuf};
 
 use facemill::{
-    adapters::onnx::{ModelSource, OnnxModel},
+    adapters::onnx::{Device, ModelSource, OnnxModel},
     domain::{Face, Facts, FrameFormat, Message, Point, Timestamp},
     stages::{
         Effect, Stage,
@@ -55,6 +55,7 @@ async fn same_faces_as_opencv_on_the_same_pixels() {
         runtime_sha256: Vec::new(),
         model: asset("face_detection_yunet_2023mar.onnx"),
         sha256: Some(golden.model_sha256),
+        device: Device::Cpu,
     };
     // Whole pixels, as OpenCV sees them: nothing is shrunk and nothing enlarged.
     let preprocess = Preprocess::new(PreprocessOptions {

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use facemill::{
-    adapters::onnx::{ModelSource, OnnxError, OnnxModel},
+    adapters::onnx::{Device, ModelSource, OnnxError, OnnxModel},
     telemetry::Timings,
 };
 
@@ -22,7 +22,13 @@ fn a_file_that_is_no_library_is_an_error_and_the_right_one_still_loads() {
     let text = folder.path().join("libtext.so");
     std::fs::write(&text, b"no library").unwrap();
     let model = asset("face_detection_yunet_2023mar.onnx");
-    let wrong = ModelSource { runtime_library: text, runtime_sha256: vec![], model: model.clone(), sha256: None };
+    let wrong = ModelSource {
+        runtime_library: text,
+        runtime_sha256: vec![],
+        model: model.clone(),
+        sha256: None,
+        device: Device::Cpu,
+    };
     let error = OnnxModel::load(&wrong, 1, &Timings::default()).map(|_| ()).unwrap_err();
     assert!(matches!(error, OnnxError::Library { .. }), "{error:?}");
     for part in ["libtext.so", "detect.runtime_library", "make assets"] {

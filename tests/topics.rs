@@ -153,6 +153,8 @@ fn operations_are_what_each_stage_writes_and_reads() {
     assert_eq!(operations.map(|(name, value)| (name.clone(), value.clone())).collect::<BTreeMap<_, _>>(), expected);
 }
 
+const TRACEPARENT: &str = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01";
+
 /// What has been found out when a message leaves fetch, or preprocess; all of it, or as little as may be.
 fn message(picture: bool, all: bool) -> Message {
     let mut facts = Facts::submitted("https://a.example/x.jpg", "june", Timestamp::from_micros(7));
@@ -172,7 +174,7 @@ fn message(picture: bool, all: bool) -> Message {
         frame_format: FrameFormat::Jpeg,
     });
     if all {
-        facts.traceparent = Some("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01".to_owned());
+        facts.traceparent = Some(TRACEPARENT.to_owned());
         facts.redo = Some(Reason::NotAnImage);
         facts.outranks = Some(1_000_002);
         facts.timings.set(StageName::Fetch, Duration::from_micros(9));
@@ -186,7 +188,7 @@ fn message(picture: bool, all: bool) -> Message {
 fn dead_letter(class: DeadLetterClass, stage: StageName, limit: usize) -> Record {
     let original = Record { key: None, headers: Headers::default(), value: vec![0xff; 3].into() };
     let letter = DeadLetter { topic: "facemill.urls", partition: 3, offset: 42, stage, class, message: "why" };
-    letter.record(&original, limit)
+    letter.record(&original, limit).traced((limit == 1).then(|| TRACEPARENT.to_owned()))
 }
 
 /// Records as the code writes them, by message: one with all headers that there are, and with as few as may be.
@@ -205,7 +207,8 @@ fn records() -> Vec<(&'static str, Record, Record)> {
 fn result(all: bool) -> Record {
     let model = Model { name: "m".into(), sha256: "0".repeat(64) };
     let pipeline = Pipeline { version: "0".into(), fingerprint: "f".into(), epoch: Timestamp::from_micros(0) };
-    ResultRow::detected(message(true, all).facts, vec![], &model, &pipeline).event().unwrap()
+    let row = ResultRow::detected(message(true, all).facts, vec![], &model, &pipeline);
+    row.event().unwrap().traced(all.then(|| TRACEPARENT.to_owned()))
 }
 
 /// All properties and all required ones of a schema of headers.

@@ -95,6 +95,10 @@ impl Drop for Close {
 
 #[async_trait]
 impl Publish for Publisher {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
     async fn publish(&self, record: &Record) -> Result<(), PortError> {
         let shared = &self.0.0;
         let Some(lot) = shared.partitions.get(partition_of(record.key.as_ref(), shared.partitions.len())) else {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AppError, Topics, backlog::Backlog, build_detect, build_fetch, build_preprocess, fetch_options, frame_format,
-    lane_limits, pipeline, retry_policy, threads,
+    lane_limits, pipeline, retry_policy, served::Served, threads,
 };
 use crate::{
     adapters::http::HttpAdapter,
@@ -31,8 +30,8 @@ use crate::{
         fetch::{Fetch, FetchOptions, HostCensus},
     },
     telemetry::{
-        DecoderMetrics, DnsMetrics, Exporter, Health, KafkaMetrics, Meter, StageMetrics, inference_timings, metrics,
-        serve,
+        DecoderMetrics, DnsMetrics, Exporter, Health, KafkaMetrics, Meter, StageMetrics, Traces, inference_timings,
+        metrics,
     },
 };
 
@@ -42,9 +41,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Messages that a stage may hold for each of its threads. Most of them wait until brokers or database have what was
 /// made of them: with fewer, the time that those take would bound the stage, and not its own work.
 const TURNS: usize = 32;
-
-/// How long the last answers of `/metrics` may take at the end.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Some of the stages in one process, over Kafka.
 pub struct Cluster<'a> {
@@ -62,6 +58,8 @@ pub struct Cluster<'a> {
     pub health: Arc<Health>,
     /// What it says of itself.
     pub exporter: Exporter,
+    /// What it says of its records.
+    pub traces: &'a Traces,
 }
 
 impl Cluster<'_> {
@@ -75,17 +73,7 @@ impl Cluster<'_> {
         running.start(self.stages.clone())?;
         let Running { mut runners, memberships, fetching, gate, .. } = running;
 
-        let listen = self.settings.http.listen.parse::<SocketAddr>().ok();
-        let served = CancellationToken::new();
-        let server = match listen {
-            None => None,
-            Some(address) => {
-                let (address, server) =
-                    serve(address, Arc::clone(&self.health), self.exporter.clone(), served.clone()).await?;
-                tracing::info!(%address, "answering /livez, /readyz and /metrics");
-                Some(tokio::spawn(server))
-            }
-        };
+        let served = Served::start(self.settings, Arc::clone(&self.health), self.exporter.clone()).await?;
         let mut tasks = JoinSet::new();
         for run in runners.drain(..) {
             tasks.spawn(run(stop.clone()));
@@ -108,13 +96,7 @@ impl Cluster<'_> {
         // So that their partitions are others' at once.
         let leave = tokio::task::spawn_blocking(|| memberships.into_iter().for_each(Membership::left));
         leave.await?;
-        served.cancel();
-        // One who has not finished asking is not waited for.
-        if let Some(server) = server
-            && let Ok(ended) = tokio::time::timeout(LAST_ANSWERS, server).await
-        {
-            ended?;
-        }
+        served.end().await?;
         result
     }
 }
@@ -337,6 +319,7 @@ impl<'a> Running<'a> {
             later,
             dead_letters: Some(self.topic(&topics.dead_letters())?),
         };
+        let tracer = self.cluster.traces.stage(S::NAME.as_str(), &topic, &topics.group(S::NAME, &topic));
         let metrics = StageMetrics::exported(&self.meter, S::NAME.as_str(), &topic);
         if S::NAME == StageName::Fetch {
             self.fetching.push(Arc::clone(&metrics));
@@ -357,6 +340,7 @@ impl<'a> Running<'a> {
             pipeline: self.pipeline.clone(),
             metrics,
             health: Arc::clone(&self.cluster.health),
+            tracer,
         })
     }
 

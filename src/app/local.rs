@@ -28,7 +28,7 @@ use crate::{
         fetch::{Fetch, FetchOptions},
         preprocess::Preprocess,
     },
-    telemetry::{StageMetrics, Timings},
+    telemetry::{StageMetrics, Timings, Tracer},
 };
 
 /// URLs of one partition that fetch has begun, at least: so many that those of one slow host, a twentieth of all, leave
@@ -205,6 +205,7 @@ impl Builder<'_> {
                 pipeline: self.pipeline.clone(),
                 metrics: Arc::clone(&self.local.metrics),
                 health: Arc::default(),
+                tracer: Tracer::default(),
             },
             source,
             commit: Arc::new(positions),

@@ -2,13 +2,17 @@
 
 mod backlog;
 mod cluster;
+mod lag;
 mod local;
+mod monitor;
 mod names;
+mod served;
 
 use std::{num::NonZero, path::PathBuf, sync::Arc};
 
 pub use cluster::Cluster;
 pub use local::{Local, Stages};
+pub use monitor::{Monitor, Report};
 pub use names::Topics;
 
 use crate::{
@@ -16,9 +20,9 @@ use crate::{
         decoder::{DecoderProcess, Program},
         http::{HttpAdapter, HttpBuildError},
         kafka::KafkaError,
-        onnx::{ModelSource, OnnxError, OnnxModel, YunetSession},
+        onnx::{Device, ModelSource, OnnxError, OnnxModel, YunetSession},
     },
-    config::{FrameFormatSetting, Settings},
+    config::{DeviceSetting, FrameFormatSetting, Settings},
     domain::{FrameFormat, Model, Pipeline, Timestamp},
     runner::{LaneLimits, RetryPolicy, RunnerError},
     stages::{
@@ -118,6 +122,10 @@ fn build_detect(settings: &Settings, timings: &Timings) -> Result<(Detect<YunetS
         runtime_sha256: detect.runtime_library_sha256.clone(),
         model: detect.model.clone(),
         sha256: Some(detect.model_sha256.clone()).filter(|sum| !sum.is_empty()),
+        device: match detect.device {
+            DeviceSetting::Cpu => Device::Cpu,
+            DeviceSetting::Cuda => Device::Cuda,
+        },
     };
     let OnnxModel { identity, sessions } = OnnxModel::load(&source, threads(detect.threads).get(), timings)?;
     let options = DetectOptions {

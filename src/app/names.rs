@@ -28,6 +28,11 @@ impl Topics<'_> {
             .collect()
     }
 
+    /// How long a URL waits in a topic of waiting URLs, whether it is configured or was once.
+    pub fn delay(&self, topic: &str) -> Option<Duration> {
+        humantime::parse_duration(topic.strip_prefix(&self.named(RETRY_TOPICS))?).ok()
+    }
+
     /// The topic of results, if they are published.
     pub fn results(&self) -> Option<String> {
         self.0.kafka.results_topic.then(|| self.named("results"))

@@ -9,6 +9,7 @@ mod kafka;
 mod list;
 mod local;
 mod manual;
+mod monitor;
 mod output;
 mod progress;
 mod retry;
@@ -16,6 +17,7 @@ mod run;
 mod schema;
 mod signals;
 pub mod summary;
+mod telemetry;
 mod topics;
 
 use std::{
@@ -56,6 +58,7 @@ Examples:
   facemill check                                    is everything there for Kafka and ScyllaDB?
   facemill retry --job june --reason dns_failed     what failed on Kafka, once more (counts first)
   facemill run --stage fetch                        a member of the consumer group that fetches
+  facemill monitor --once                           how far behind each stage is on Kafka
 
 Exit codes:
   0    every URL has its outcome (a 404 is an outcome)
@@ -67,6 +70,7 @@ Exit codes:
 enum Command {
     Local(local::LocalArgs),
     Run(run::RunArgs),
+    Monitor(monitor::MonitorArgs),
     Check(check::CheckArgs),
     Retry(retry::RetryArgs),
     Export(export::ExportArgs),
@@ -124,6 +128,8 @@ enum CliError {
     #[error(transparent)]
     Export(#[from] export::ExportError),
     #[error(transparent)]
+    Otlp(#[from] crate::telemetry::OtlpError),
+    #[error(transparent)]
     Cql(#[from] crate::adapters::scylla::ConnectError),
     #[error(transparent)]
     Schema(#[from] schema::SchemaCommandError),
@@ -153,6 +159,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Local(args) => local::run(args),
         Command::Run(args) => run::run(args),
+        Command::Monitor(args) => monitor::run(args),
         Command::Check(args) => check::run(&args),
         Command::Retry(args) => retry::run(&args),
         Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),

@@ -248,6 +248,10 @@ mod tests {
 
     #[async_trait]
     impl Publish for Topic {
+        fn name(&self) -> &str {
+            "urls"
+        }
+
         async fn publish(&self, record: &Record) -> Result<(), PortError> {
             if record.value.ends_with(b"/13") {
                 return Err(PortError::Unavailable("as told".into()));

@@ -5,13 +5,13 @@ use std::{io, process::ExitCode, sync::Arc};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use super::{CliError, ConfigArgs, kafka::KafkaArgs, local::parse_network, signals::Signals};
+use super::{CliError, ConfigArgs, kafka::KafkaArgs, local::parse_network, signals::Signals, telemetry::Telemetry};
 use crate::{
     adapters::scylla::ScyllaStore,
-    app::{AppError, Cluster},
+    app::Cluster,
     config::{LogFormat, Settings},
     domain::StageName,
-    telemetry::{CqlMetrics, Exporter, Health, init_logs},
+    telemetry::{CqlMetrics, Health, LogLimit, init_limited_logs},
 };
 
 /// Work as a member of the consumer groups on Kafka: one stage, or several in one process
@@ -74,22 +74,37 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         return Err(CliError::Usage(ANONYMOUS.to_owned()));
     }
     let kafka = args.kafka.options(&settings.kafka)?;
-    log_to_stdout(&settings)?;
+    let logs = log_to_stdout(&settings)?;
     // A socket for each connection; where the limit cannot be raised, what it allows has to do.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
-    runtime
-        .block_on(async {
-            let signals = Signals::listen().map_err(CliError::Runtime)?;
-            let health = Arc::<Health>::default();
-            let exporter = Exporter::new(&health).map_err(AppError::from)?;
-            let metrics = CqlMetrics::exported(&exporter.meter());
+    let ended = runtime.block_on(async {
+        let signals = Signals::listen().map_err(CliError::Runtime)?;
+        let health = Arc::<Health>::default();
+        let telemetry = Telemetry::start(service_name(&stages), &health, &logs).await?;
+        let ended = async {
+            let metrics = CqlMetrics::exported(&telemetry.exporter.meter());
             let store = Arc::new(ScyllaStore::connect(&super::cql::scylla_options(&settings.cql), metrics).await?);
-            let cluster = Cluster { settings: &settings, stages, fuse: args.fuse, kafka, store, health, exporter };
+            let (exporter, traces) = (telemetry.exporter.clone(), &telemetry.traces);
+            let cluster =
+                Cluster { settings: &settings, stages, fuse: args.fuse, kafka, store, health, exporter, traces };
             Ok(cluster.run(signals.stop()).await?)
-        })
-        .map(|()| ExitCode::SUCCESS)
+        };
+        let ended = ended.await;
+        telemetry.shut_down().await;
+        ended
+    });
+    logs.report();
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// The name of the process in traces and metrics.
+fn service_name(stages: &[StageName]) -> String {
+    match stages {
+        [stage] => format!("facemill-{stage}"),
+        _ => "facemill".to_owned(),
+    }
 }
 
 fn are_neighbours(stages: &[StageName]) -> bool {
@@ -99,10 +114,10 @@ fn are_neighbours(stages: &[StageName]) -> bool {
     stages != [StageName::Fetch, StageName::Detect] && stages.len() > 1
 }
 
-fn log_to_stdout(settings: &Settings) -> Result<(), CliError> {
+pub(super) fn log_to_stdout(settings: &Settings) -> Result<LogLimit, CliError> {
     // ONNX Runtime tells of every allocation.
     let level = if settings.log.level == "auto" { "info,ort=warn" } else { &settings.log.level };
-    Ok(init_logs(level, settings.log.format != LogFormat::Text, io::stdout)?)
+    Ok(init_limited_logs(level, settings.log.format != LogFormat::Text, io::stdout)?)
 }
 
 #[cfg(test)]

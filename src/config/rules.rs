@@ -26,7 +26,7 @@ fn is_rate(rate: f64) -> bool {
 impl Loaded {
     /// What no type can say.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let Settings { fetch, preprocess, detect, retry, pipeline, runner, kafka, cql, http, local, .. } =
+        let Settings { fetch, preprocess, detect, retry, pipeline, runner, kafka, cql, http, monitor, local, .. } =
             &self.settings;
         let rules: &[(&str, bool, &str)] = &[
             ("fetch.concurrency", COUNT.contains(&fetch.concurrency), COUNT_RULE),
@@ -134,6 +134,12 @@ impl Loaded {
                 http.listen.is_empty() || http.listen.parse::<std::net::SocketAddr>().is_ok(),
                 "must be ADDRESS:PORT such as \"0.0.0.0:9464\", or empty",
             ),
+            ("monitor.interval", monitor.interval >= Duration::from_secs(1), "must be at least 1s"),
+            (
+                "monitor.deadline",
+                monitor.deadline.is_empty() || monitor.deadline().is_some(),
+                "must be an RFC 3339 time in UTC such as \"2026-11-28T09:00:00Z\", or empty",
+            ),
             ("local.partitions", (1..=1024).contains(&local.partitions), "must be from 1 to 1024"),
             ("local.urls_records", local.urls_records >= 1, "must be at least 1"),
         ];
@@ -155,6 +161,7 @@ impl Loaded {
             ("runner.drain_timeout", runner.drain_timeout),
             ("kafka.start_timeout", kafka.start_timeout),
             ("cql.request_timeout", cql.request_timeout),
+            ("monitor.interval", monitor.interval),
         ];
         if let Some((key, _)) = durations.iter().find(|(_, duration)| !DURATIONS.contains(duration)) {
             return Err(invalid(&self.layers, key, "must be from 1ms to 1day"));

@@ -1,7 +1,12 @@
 //! The shape of the settings. What each key means stands in `config/default.toml`.
 #![expect(missing_docs, reason = "config/default.toml documents every key")]
 
-use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use serde::Deserialize;
 
@@ -116,11 +121,20 @@ pub struct DetectSettings {
     pub model_sha256: String,
     pub runtime_library: PathBuf,
     pub runtime_library_sha256: Vec<String>,
+    pub device: DeviceSetting,
     pub working_size: u32,
     pub score_threshold: f32,
     pub nms_iou: f32,
     pub top_k: usize,
     pub threads: usize,
+}
+
+/// `detect.device`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceSetting {
+    Cpu,
+    Cuda,
 }
 
 /// `[retry]`
@@ -198,6 +212,22 @@ pub struct HttpSettings {
     pub listen: String,
 }
 
+/// `[monitor]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MonitorSettings {
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    pub deadline: String,
+}
+
+impl MonitorSettings {
+    /// The time of [`MonitorSettings::deadline`], if there is one.
+    pub fn deadline(&self) -> Option<SystemTime> {
+        humantime::parse_rfc3339_weak(&self.deadline).ok()
+    }
+}
+
 /// `[local]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -238,6 +268,7 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     pub cql: CqlSettings,
     pub http: HttpSettings,
+    pub monitor: MonitorSettings,
     pub local: LocalSettings,
     pub log: LogSettings,
 }

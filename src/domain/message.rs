@@ -8,6 +8,9 @@ use super::{CanonicalUrl, Headers, ImageId, Reason, Record, RecordError, StageNa
 /// Longest value of a record of URLs, in bytes: room for the longest URL in JSON, far from a flood.
 pub const MAX_URL_RECORD_BYTES: usize = 64 * 1024;
 
+/// The longest W3C Trace Context that is passed on: later versions may be longer than the 55 bytes of today's.
+const MAX_TRACEPARENT_BYTES: usize = 256;
+
 /// The longest name that a job may have, in bytes: it is part of keys of the result store.
 pub const MAX_JOB_BYTES: usize = 1024;
 
@@ -178,6 +181,20 @@ impl Record {
         self
     }
 
+    /// The W3C Trace Context that came with this record. What is none is passed over: it is no reason to refuse a URL.
+    pub fn traceparent(&self) -> Option<String> {
+        let text = Reader(&self.headers).text(header::TRACEPARENT).ok().flatten();
+        text.filter(|text| text.len() <= MAX_TRACEPARENT_BYTES)
+    }
+
+    /// This record as a part of that trace.
+    pub fn traced(mut self, traceparent: Option<String>) -> Self {
+        if let Some(traceparent) = traceparent {
+            self.headers.set(header::TRACEPARENT, traceparent);
+        }
+        self
+    }
+
     /// The time before which this record is not to be looked at, if it names one.
     pub fn not_before(&self) -> Option<Timestamp> {
         Reader(&self.headers).timestamp(header::NOT_BEFORE).ok().flatten()
@@ -242,7 +259,7 @@ impl Message {
         let job = checked_job(job)?;
         let submitted_at = headers.timestamp(header::SUBMITTED_AT)?.unwrap_or(received_at);
         let mut facts = Facts::submitted(&url, job, submitted_at);
-        facts.traceparent = headers.text(header::TRACEPARENT)?;
+        facts.traceparent = record.traceparent();
         facts.attempts = headers.parse(header::ATTEMPTS, "a count")?.unwrap_or(1);
         facts.waits = headers.parse(header::WAITS, "a count")?.unwrap_or(0);
         facts.redo = headers.parse(header::REDO, "a reason of docs/outcomes.md")?;
@@ -273,7 +290,7 @@ impl Message {
         let job = checked_job(headers.required(header::JOB, headers.text(header::JOB)?)?)?;
         let submitted_at = headers.required(header::SUBMITTED_AT, headers.timestamp(header::SUBMITTED_AT)?)?;
         let facts = Facts {
-            traceparent: headers.text(header::TRACEPARENT)?,
+            traceparent: record.traceparent(),
             attempts: headers.parse(header::ATTEMPTS, "a count")?.unwrap_or(1),
             outranks: headers.parse(header::OUTRANKS, "a number")?,
             fetched: headers.fetched()?,
@@ -456,6 +473,26 @@ mod tests {
         let message = Message::from_submission(&record, "default", Timestamp::from_micros(7)).unwrap();
         assert_eq!((message.facts.job.as_str(), message.facts.submitted_at.as_micros()), ("cats", 9));
         assert_eq!(record.key, Some(message.facts.image_id));
+    }
+
+    #[test]
+    fn a_url_is_read_whatever_its_traceparent_is() {
+        let long = "0".repeat(MAX_TRACEPARENT_BYTES + 1);
+        for (sent, read) in [(b"00-ab".as_slice(), Some("00-ab")), (b"\xff", None), (long.as_bytes(), None)] {
+            let mut record = url_record(b"http://a.example/");
+            record.headers.push("traceparent", Bytes::copy_from_slice(sent));
+            let message = Message::from_submission(&record, "default", Timestamp::now()).unwrap();
+            assert_eq!(message.facts.traceparent.as_deref(), read);
+        }
+    }
+
+    #[test]
+    fn a_record_has_one_traceparent() {
+        let mut record = url_record(b"");
+        record.headers.push("job", "june");
+        let record = record.traced(Some("a".to_owned())).traced(Some("b".to_owned())).traced(None);
+        assert_eq!(record.traceparent().as_deref(), Some("b"));
+        assert_eq!(record.headers.iter().count(), 2);
     }
 
     #[test]

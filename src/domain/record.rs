@@ -14,6 +14,12 @@ impl Headers {
         self.0.push((name.into(), value.into()));
     }
 
+    /// Adds one header in the place of all others of its name.
+    pub fn set(&mut self, name: &'static str, value: impl Into<Bytes>) {
+        self.0.retain(|(known, _)| known != name);
+        self.push(name, value);
+    }
+
     /// The header of that name that was added last.
     pub fn get(&self, name: &str) -> Option<&Bytes> {
         self.0.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)

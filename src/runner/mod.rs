@@ -29,4 +29,4 @@ pub use lane::LaneLimits;
 pub use outlets::{Later, Outlets};
 pub use retry::RetryPolicy;
 pub use watermark::Watermark;
-pub use work::{Gate, Next, Step, Work};
+pub use work::{Gate, Next, Origin, Step, Work};

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     domain::{Failure, ImageId, Message, Model, Pipeline, Reason, Record, ResultRow, Settled, StageName, Timestamp},
     stages::{Effect, Stage},
-    telemetry::StageMetrics,
+    telemetry::{StageMetrics, Tracer},
 };
 
 const PARTITIONS: Partition = 3;
@@ -95,6 +95,7 @@ impl Shared {
                 pipeline: Pipeline { version: "0".into(), fingerprint: "f".into(), epoch: Timestamp::from_micros(0) },
                 metrics: Arc::new(StageMetrics::default()),
                 health: Arc::default(),
+                tracer: Tracer::default(),
             },
             source: Events { receiver, shared: self.clone() },
             commit: Arc::new(self.clone()),
@@ -138,6 +139,10 @@ impl Stage for Shared {
 
 #[async_trait]
 impl Publish for Shared {
+    fn name(&self) -> &str {
+        "images"
+    }
+
     async fn publish(&self, record: &Record) -> Result<(), PortError> {
         self.check_up()?;
         self.world().handed_over.insert(record.key.unwrap());
@@ -150,6 +155,10 @@ struct Waiting(Shared);
 
 #[async_trait]
 impl Publish for Waiting {
+    fn name(&self) -> &str {
+        "later"
+    }
+
     async fn publish(&self, record: &Record) -> Result<(), PortError> {
         self.0.check_up()?;
         assert!(record.not_before().unwrap() > Timestamp::now());

@@ -52,6 +52,10 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Publish for Nowhere {
+        fn name(&self) -> &str {
+            "nowhere"
+        }
+
         async fn publish(&self, _: &Record) -> Result<(), PortError> {
             Ok(())
         }

@@ -91,6 +91,9 @@ pub trait Commit: Send + Sync {
 /// The next stage's topic.
 #[async_trait]
 pub trait Publish: Send + Sync {
+    /// The topic.
+    fn name(&self) -> &str;
+
     /// Resolves when the record is durable there. Waits while the topic has no room.
     async fn publish(&self, record: &Record) -> Result<(), PortError>;
 }

@@ -8,6 +8,7 @@ use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, sleep},
 };
+use tracing::Instrument;
 
 use super::{
     outlets::Outlets,
@@ -20,8 +21,11 @@ use crate::{
         RecordError, ResultRow, StageName, Timestamp,
     },
     stages::{Effect, Stage},
-    telemetry::{Health, StageMetrics},
+    telemetry::{Health, Span, StageMetrics, Tracer, trace::trace_id},
 };
+
+/// The attribute of spans.
+const IMAGE_ID: &str = "facemill.image_id";
 
 /// Bytes of a value that every topic takes: Kafka's own default for a record is eight times as much.
 const SMALL_VALUE_BYTES: usize = 128 << 10;
@@ -57,6 +61,8 @@ pub struct Work<S> {
     pub metrics: Arc<StageMetrics>,
     /// What the process waits for.
     pub health: Arc<Health>,
+    /// Begins the spans of its records.
+    pub tracer: Tracer,
 }
 
 /// Holds work back while it is closed.
@@ -100,30 +106,33 @@ pub enum Done {
     Abandoned,
 }
 
+/// With what it all began.
+#[derive(Clone, Copy)]
+pub struct Origin<'a> {
+    /// The topic.
+    topic: &'a str,
+    /// The record of that topic.
+    delivery: &'a Delivery,
+    /// The work on it so far.
+    span: &'a Span,
+}
+
 /// A stage that takes messages from the one before it without a topic between them.
 #[async_trait]
 pub trait Step: Send + Sync {
-    /// Carries the message until its effect is durable. `delivery` is the record of `topic` with which it all began.
+    /// Carries the message until its effect is durable.
     ///
     /// # Errors
     /// Only where a foreign system is beyond waiting for.
-    async fn take(&self, topic: &str, delivery: &Delivery, message: Message) -> Result<Done, PortError>;
+    async fn take(&self, origin: Origin<'_>, message: Message) -> Result<Done, PortError>;
 }
 
 #[async_trait]
 impl<S: Stage> Step for Work<S> {
-    async fn take(&self, topic: &str, delivery: &Delivery, mut message: Message) -> Result<Done, PortError> {
-        // Never closed, so there is always a turn in the end.
-        let _turn = self.turns.acquire().await;
-        match self.attempt(&mut message).await {
-            Ok(Effect::HandOver(next)) => return self.hand_over(topic, delivery, *next).await,
-            Ok(Effect::Detected(faces)) => {
-                self.flag(ResultRow::detected(message.facts, faces, &self.model, &self.pipeline)).await?;
-            }
-            Ok(Effect::Untouched) => return Ok(Done::Abandoned),
-            Err(failure) => self.give_up(topic, delivery, message.facts, failure).await?,
-        }
-        Ok(Done::Settled)
+    async fn take(&self, origin: Origin<'_>, message: Message) -> Result<Done, PortError> {
+        let span = self.tracer.fused(origin.span);
+        span.text(IMAGE_ID, message.facts.image_id);
+        self.work(Origin { span: &span, ..origin }, message).await
     }
 }
 
@@ -133,15 +142,43 @@ impl<S: Stage> Work<S> {
     /// # Errors
     /// Only where a foreign system is beyond waiting for: the record is then not settled.
     pub async fn carry(&self, delivery: &Delivery) -> Result<Done, PortError> {
+        let traceparent = delivery.record.traceparent();
+        let span = self.tracer.record(delivery.partition, delivery.offset, traceparent.as_deref());
+        let origin = Origin { topic: &self.topic, delivery, span: &span };
         let mut message = match self.read(delivery) {
             Ok(message) => message,
-            Err(error) => return self.refuse(delivery, &error).await.map(|()| Done::Settled),
+            Err(error) => return self.refuse(origin, &error).await.map(|()| Done::Settled),
         };
-        if S::NAME == StageName::Fetch && self.is_done(&mut message.facts).await? {
-            self.metrics.skipped.add(1);
-            return Ok(Done::Settled);
+        let facts = &mut message.facts;
+        span.text(IMAGE_ID, facts.image_id);
+        facts.traceparent = span.traceparent().or(facts.traceparent.take());
+        let trace_id = facts.traceparent.as_deref().and_then(trace_id);
+        // Of the level of errors, so that whatever is written has it.
+        let log = tracing::error_span!("record", image_id = %facts.image_id, trace_id);
+        let carry = async {
+            if S::NAME == StageName::Fetch && self.is_done(&span, &mut message.facts).await? {
+                self.metrics.skipped.add(1);
+                span.outcome("skipped", None);
+                return Ok(Done::Settled);
+            }
+            self.work(origin, message).await
+        };
+        carry.instrument(log).await
+    }
+
+    /// The stage's own part, and what it leads to.
+    async fn work(&self, origin: Origin<'_>, mut message: Message) -> Result<Done, PortError> {
+        // Never closed, so there is always a turn in the end.
+        let _turn = self.turns.acquire().await;
+        match self.attempt(origin.span, &mut message).await {
+            Ok(Effect::HandOver(next)) => return self.hand_over(origin, *next).await,
+            Ok(Effect::Detected(faces)) => {
+                self.flag(origin, ResultRow::detected(message.facts, faces, &self.model, &self.pipeline)).await?;
+            }
+            Ok(Effect::Untouched) => return Ok(Done::Abandoned),
+            Err(failure) => self.give_up(origin, message.facts, failure).await?,
         }
-        self.take(&self.topic, delivery, message).await
+        Ok(Done::Settled)
     }
 
     fn read(&self, delivery: &Delivery) -> Result<Message, RecordError> {
@@ -156,23 +193,28 @@ impl<S: Stage> Work<S> {
 
     /// Sets a record aside that cannot be read: as a dead letter, or where there are none as a row under the id of
     /// its bytes.
-    async fn refuse(&self, delivery: &Delivery, error: &RecordError) -> Result<(), PortError> {
+    async fn refuse(&self, origin: Origin<'_>, error: &RecordError) -> Result<(), PortError> {
         if self.outlets.dead_letters.is_some() {
-            return self.bury(&self.topic, delivery, DeadLetterClass::InvalidRecord, &error.to_string()).await;
-        }
-        let (mut facts, failure) = self.unreadable(&delivery.record, error);
-        if S::NAME == StageName::Fetch && self.is_done(&mut facts).await? {
-            self.metrics.skipped.add(1);
+            self.bury(origin, DeadLetterClass::InvalidRecord, &error.to_string()).await?;
+            origin.span.outcome("dead_letter", Some(DeadLetterClass::InvalidRecord.as_str()));
             return Ok(());
         }
-        self.flag(self.failed(facts, failure)).await
+        let (mut facts, failure) = self.unreadable(&origin.delivery.record, error);
+        if S::NAME == StageName::Fetch && self.is_done(origin.span, &mut facts).await? {
+            self.metrics.skipped.add(1);
+            origin.span.outcome("skipped", None);
+            return Ok(());
+        }
+        self.flag(origin, self.failed(facts, failure)).await
     }
 
     /// Whether a row says that working on this URL again would change nothing, or nothing for the better: one of a
     /// later epoch is of a pipeline that replaces this one. A row that is to be replaced is noted.
-    async fn is_done(&self, facts: &mut Facts) -> Result<bool, PortError> {
+    async fn is_done(&self, span: &Span, facts: &mut Facts) -> Result<bool, PortError> {
         let id = facts.image_id;
+        let reading = span.call("read the stored result");
         let stored = self.until_available("read the stored result", || self.store.settled(&id)).await?;
+        drop(reading);
         let Some(row) = stored else { return Ok(false) };
         let is_tried_again = row.reason.is_some_and(|reason| self.redo.contains(&reason) || facts.redo == Some(reason));
         let outranks = match row.epoch.cmp(&self.pipeline.epoch) {
@@ -187,14 +229,17 @@ impl<S: Stage> Work<S> {
             facts.outranks = outranks;
             return Ok(false);
         }
+        let _noting = span.call("note the job");
         self.until_available("note the job", || self.store.join(&facts.job, &id)).await?;
         Ok(true)
     }
 
     /// Tries the stage until it succeeds, fails for good, or is out of attempts.
-    async fn attempt(&self, message: &mut Message) -> Result<Effect, Failure> {
+    async fn attempt(&self, span: &Span, message: &mut Message) -> Result<Effect, Failure> {
         let mut attempt = 1;
         loop {
+            let trying = span.part("attempt");
+            trying.number("facemill.attempt", message.facts.attempts);
             let started = Instant::now();
             let result = AssertUnwindSafe(self.stage.process(message)).catch_unwind().await;
             let took = started.elapsed();
@@ -209,12 +254,13 @@ impl<S: Stage> Work<S> {
                 Ok(Err(failure)) => failure,
                 Err(_) => Failure::new(Reason::InternalError, format!("{} panicked", S::NAME)),
             };
+            trying.failed(failure.reason.as_str());
+            drop(trying);
             let asked = failure.retry_after.unwrap_or_default();
             if !failure.reason.is_transient() || attempt >= self.retry.attempts || asked > self.retry.cap {
                 return Err(failure);
             }
-            let image_id = message.facts.image_id;
-            tracing::debug!(stage = %S::NAME, %image_id, reason = %failure.reason, attempt, "trying again");
+            tracing::debug!(stage = %S::NAME, reason = %failure.reason, attempt, "trying again");
             self.metrics.retries.add([failure.reason.as_str()], 1);
             sleep(self.retry.delay(attempt).max(asked)).await;
             attempt += 1;
@@ -223,10 +269,11 @@ impl<S: Stage> Work<S> {
     }
 
     /// Ends a URL that the stage could not carry further, or puts it off.
-    async fn give_up(&self, topic: &str, delivery: &Delivery, facts: Facts, failure: Failure) -> Result<(), PortError> {
+    async fn give_up(&self, origin: Origin<'_>, facts: Facts, failure: Failure) -> Result<(), PortError> {
         if failure.reason == Reason::InternalError {
-            tracing::error!(stage = %S::NAME, image_id = %facts.image_id, detail = failure.detail, "internal error");
-            self.bury(topic, delivery, DeadLetterClass::InternalError, &failure.detail).await?;
+            tracing::error!(stage = %S::NAME, detail = failure.detail, "internal error");
+            origin.span.fault(failure.reason.as_str());
+            self.bury(origin, DeadLetterClass::InternalError, &failure.detail).await?;
         }
         let asked = failure.retry_after.unwrap_or_default();
         // It was refused its turn: no try of its own.
@@ -237,65 +284,76 @@ impl<S: Stage> Work<S> {
             && let Some((waits, later)) = wait
         {
             let attempts = facts.attempts.saturating_add(u32::from(!is_refused));
-            let next = Facts { attempts, ..facts.clone() };
+            let send = origin.span.send(later.topic.name());
+            let traceparent = send.traceparent().or_else(|| facts.traceparent.clone());
+            let next = Facts { attempts, traceparent, ..facts.clone() };
             let record = next.resubmission(waits, Timestamp::now() + later.delay, failure.reason);
             match self.until_available("put a URL off", || later.topic.publish(&record)).await {
-                Err(PortError::TooLarge(error)) => tracing::warn!(image_id = %facts.image_id, %error, "cannot put off"),
+                Err(PortError::TooLarge(error)) => tracing::warn!(%error, "cannot put off"),
                 put_off => {
+                    if put_off.is_ok() {
+                        origin.span.outcome("postponed", Some(failure.reason.as_str()));
+                    }
                     self.metrics.postponed.add([failure.reason.as_str()], 1);
                     return put_off;
                 }
             }
         }
-        self.flag(self.failed(facts, failure)).await
+        self.flag(origin, self.failed(facts, failure)).await
     }
 
     /// Publishes a dead letter, if there is a topic for them.
-    async fn bury(
-        &self,
-        topic: &str,
-        delivery: &Delivery,
-        class: DeadLetterClass,
-        message: &str,
-    ) -> Result<(), PortError> {
+    async fn bury(&self, origin: Origin<'_>, class: DeadLetterClass, message: &str) -> Result<(), PortError> {
         let Some(outlet) = &self.outlets.dead_letters else { return Ok(()) };
+        let Origin { topic, delivery, span } = origin;
         let Delivery { partition, offset, .. } = *delivery;
         tracing::warn!(stage = %S::NAME, topic, partition, offset, message, "dead letter");
         let letter = DeadLetter { topic, partition, offset, stage: S::NAME, class, message };
-        let record = letter.record(&delivery.record, usize::MAX);
+        let send = span.send(outlet.name());
+        let record = letter.record(&delivery.record, usize::MAX).traced(send.traceparent());
         let mut buried = self.until_available("publish a dead letter", || outlet.publish(&record)).await;
         if matches!(buried, Err(PortError::TooLarge(_))) {
             // The topic takes less than it should, or the headers are large. The beginning of the value, and where to
             // find the rest, are better than nothing.
             let bare = Record { headers: Headers::default(), ..delivery.record.clone() };
-            let record = letter.record(&bare, SMALL_VALUE_BYTES);
+            let record = letter.record(&bare, SMALL_VALUE_BYTES).traced(send.traceparent());
             buried = self.until_available("publish a dead letter", || outlet.publish(&record)).await;
         }
         self.metrics.dead_letters.add([class.as_str()], 1);
         buried
     }
 
-    async fn hand_over(&self, origin: &str, delivery: &Delivery, message: Message) -> Result<Done, PortError> {
+    async fn hand_over(&self, origin: Origin<'_>, mut message: Message) -> Result<Done, PortError> {
         if S::NAME == StageName::Fetch {
             self.metrics.fetched_bytes.add(message.body.len() as u64);
         }
         let topic = match &self.next {
-            Next::Stage(stage) => return stage.take(origin, delivery, message).await,
+            Next::Stage(stage) => {
+                let done = stage.take(origin, message).await?;
+                if done == Done::Settled {
+                    origin.span.outcome("handed_over", None);
+                }
+                return Ok(done);
+            }
             Next::Topic(topic) => topic,
             Next::Nothing => {
                 let failure = Failure::new(Reason::InternalError, format!("{} has no next stage", S::NAME));
-                return self.give_up(origin, delivery, message.facts, failure).await.map(|()| Done::Settled);
+                return self.give_up(origin, message.facts, failure).await.map(|()| Done::Settled);
             }
         };
+        let send = origin.span.send(topic.name());
+        message.facts.traceparent = send.traceparent().or(message.facts.traceparent);
         let facts = message.facts.clone();
         let record = message.encode();
         let size = record.size() as u64;
         match self.until_available("hand over to the next stage", || topic.publish(&record)).await {
             Err(PortError::TooLarge(error)) => {
-                self.flag(self.failed(facts, Failure::new(Reason::BodyTooLarge, error))).await?;
+                drop(send);
+                self.flag(origin, self.failed(facts, Failure::new(Reason::BodyTooLarge, error))).await?;
             }
             handed_over => {
                 handed_over?;
+                origin.span.outcome("handed_over", None);
                 self.metrics.handed_over.add(1);
                 self.metrics.handed_over_bytes.add(size);
             }
@@ -305,16 +363,24 @@ impl<S: Stage> Work<S> {
 
     /// The flag step. The event comes before the row: a crash between the two leaves a record that is worked on
     /// again, not a row whose event is missing (docs/decisions/0006-event-before-row.md).
-    async fn flag(&self, row: ResultRow) -> Result<(), PortError> {
+    async fn flag(&self, origin: Origin<'_>, row: ResultRow) -> Result<(), PortError> {
+        let Origin { delivery, span, .. } = origin;
         if let Some(topic) = &self.outlets.results {
             let event = row.event().map_err(|error| PortError::Fatal(error.to_string()))?;
+            let send = span.send(topic.name());
+            let event = event.traced(send.traceparent().or_else(|| delivery.record.traceparent()));
             match self.until_available("publish the result", || topic.publish(&event)).await {
-                Err(PortError::TooLarge(error)) => tracing::warn!(image_id = %row.image_id, %error, "no result event"),
+                Err(PortError::TooLarge(error)) => tracing::warn!(%error, "no result event"),
                 published => published?,
             }
         }
+        let writing = span.call("write the result");
         self.until_available("write the result", || self.store.write(&row)).await?;
-        self.metrics.row_written(row.reason.map(Reason::as_str));
+        drop(writing);
+        let reason = row.reason.map(Reason::as_str);
+        span.outcome(if reason.is_none() { "detected" } else { "failed" }, reason);
+        span.number("facemill.faces", row.faces.len());
+        self.metrics.row_written(reason);
         self.metrics.faces.add(row.faces.len() as u64);
         Ok(())
     }
@@ -358,3 +424,7 @@ impl<S: Stage> Work<S> {
 #[cfg(test)]
 #[path = "work_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "work_trace_tests.rs"]
+mod trace_tests;

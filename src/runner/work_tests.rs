@@ -10,28 +10,28 @@ use crate::{
 
 /// What the outside saw, in order.
 #[derive(Default)]
-struct World {
+pub(super) struct World {
     seen: Mutex<Vec<Seen>>,
     stored: Mutex<Option<Settled>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Seen {
+pub(super) enum Seen {
     Published(&'static str, Record),
     Written(Box<ResultRow>),
 }
 
 impl World {
-    fn seen(&self) -> MutexGuard<'_, Vec<Seen>> {
+    pub(super) fn seen(&self) -> MutexGuard<'_, Vec<Seen>> {
         self.seen.lock().unwrap()
     }
 
-    fn rows(&self) -> Vec<ResultRow> {
+    pub(super) fn rows(&self) -> Vec<ResultRow> {
         let row = |seen: &Seen| if let Seen::Written(row) = seen { Some((**row).clone()) } else { None };
         self.seen().iter().filter_map(row).collect()
     }
 
-    fn records(&self, topic: &str) -> Vec<Record> {
+    pub(super) fn records(&self, topic: &str) -> Vec<Record> {
         let record = |seen: &Seen| match seen {
             Seen::Published(name, record) if *name == topic => Some(record.clone()),
             _ => None,
@@ -65,6 +65,10 @@ struct Topic {
 
 #[async_trait]
 impl Publish for Topic {
+    fn name(&self) -> &str {
+        self.name
+    }
+
     async fn publish(&self, record: &Record) -> Result<(), PortError> {
         if record.value.len() > self.limit {
             return Err(PortError::TooLarge(format!("'{}' takes {} bytes", self.name, self.limit)));
@@ -75,7 +79,7 @@ impl Publish for Topic {
 }
 
 /// Does the same with every message.
-struct Always(fn(&Message) -> Result<Effect, Failure>);
+pub(super) struct Always(pub(super) fn(&Message) -> Result<Effect, Failure>);
 
 impl Stage for Always {
     const NAME: StageName = StageName::Fetch;
@@ -86,7 +90,7 @@ impl Stage for Always {
 }
 
 /// As a later stage.
-struct Then(Always);
+pub(super) struct Then(pub(super) Always);
 
 impl Stage for Then {
     const NAME: StageName = StageName::Detect;
@@ -96,7 +100,7 @@ impl Stage for Then {
     }
 }
 
-fn work<S>(stage: S, world: &Arc<World>) -> Work<S> {
+pub(super) fn work<S>(stage: S, world: &Arc<World>) -> Work<S> {
     let topic = |name, limit| Arc::new(Topic { name, limit, world: Arc::clone(world) }) as Arc<dyn Publish>;
     Work {
         stage,
@@ -117,15 +121,16 @@ fn work<S>(stage: S, world: &Arc<World>) -> Work<S> {
         pipeline: Pipeline { version: "0".into(), fingerprint: "f".into(), epoch: Timestamp::from_micros(0) },
         metrics: Arc::default(),
         health: Arc::default(),
+        tracer: Tracer::default(),
     }
 }
 
-fn delivery(value: &[u8]) -> Delivery {
+pub(super) fn delivery(value: &[u8]) -> Delivery {
     let record = Record { key: None, headers: Headers::default(), value: value.to_vec().into() };
     Delivery { partition: 3, offset: 42, generation: 1, appended_at: Some(Timestamp::from_micros(7)), record }
 }
 
-const URL: &[u8] = b"http://a.example/1";
+pub(super) const URL: &[u8] = b"http://a.example/1";
 
 /// A row of this epoch.
 fn settled(fingerprint: &str, reason: Option<Reason>) -> Option<Settled> {
@@ -133,7 +138,7 @@ fn settled(fingerprint: &str, reason: Option<Reason>) -> Option<Settled> {
     Some(Settled { reason, epoch: Timestamp::from_micros(0), fingerprint, write_timestamp: 1_000_002 })
 }
 
-fn fail(reason: Reason) -> Result<Effect, Failure> {
+pub(super) fn fail(reason: Reason) -> Result<Effect, Failure> {
     Err(Failure::new(reason, "as told"))
 }
 

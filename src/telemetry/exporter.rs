@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
 use opentelemetry::metrics::MeterProvider;
-use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
+use opentelemetry_sdk::metrics::{Instrument, MeterProviderBuilder, SdkMeterProvider, Stream};
 use prometheus::{Registry, TextEncoder};
 
 use super::{
     health::Health,
     meter::{Labels, Meter},
     metrics::{BUILD_INFO, WAITING},
+    otlp::shut_down_metrics,
     process,
 };
 
@@ -34,6 +35,11 @@ impl Exporter {
     /// # Errors
     /// When the registry refuses the exporter.
     pub fn new(health: &Arc<Health>) -> Result<Self, ExporterError> {
+        Exporter::over(SdkMeterProvider::builder(), health)
+    }
+
+    /// The same, to those too that the provider has already.
+    pub(super) fn over(provider: MeterProviderBuilder, health: &Arc<Health>) -> Result<Self, ExporterError> {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
@@ -42,7 +48,7 @@ impl Exporter {
             .build()
             .map_err(|error| ExporterError(error.to_string()))?;
         let roomy = |_: &Instrument| Stream::builder().with_cardinality_limit(MOST_SERIES).build().ok();
-        let provider = SdkMeterProvider::builder().with_reader(reader).with_view(roomy).build();
+        let provider = provider.with_reader(reader).with_view(roomy).build();
         let exporter = Exporter { registry, provider };
         let meter = exporter.meter();
         meter.observe(&BUILD_INFO, || vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)]);
@@ -58,6 +64,11 @@ impl Exporter {
     /// What exports more.
     pub fn meter(&self) -> Meter {
         Meter(self.provider.meter("facemill"))
+    }
+
+    /// Pushes the counts once more, where they are pushed.
+    pub async fn shut_down(self) {
+        shut_down_metrics(self.provider).await;
     }
 
     /// The counts as they are now, in Prometheus' text format.

@@ -62,6 +62,8 @@ const fn seconds(
 const STAGE: &[&str] = &["stage", "topic"];
 const STAGE_REASON: &[&str] = &["stage", "topic", "reason"];
 const PARTITION: &[&str] = &["stage", "topic", "partition"];
+/// Whoever reads the topic.
+const LOG: &[&str] = &["topic", "partition"];
 const CLIENT: &[&str] = &["client", "topic"];
 const CLIENT_QUANTILE: &[&str] = &["client", "topic", "quantile"];
 
@@ -272,6 +274,72 @@ pub const DECODERS_REPLACED: Metric = counter(
 pub const INFERENCE_DURATION: Metric =
     seconds("facemill.inference.duration", KERNEL, &[], "Time of one run of the face detection model");
 
+pub const LAG_RECORDS: Metric = gauge(
+    "facemill.lag.records",
+    "{record}",
+    PARTITION,
+    "Records that the stage has not settled, by the position that its group has committed",
+);
+pub const LAG_AGE: Metric = gauge(
+    "facemill.lag.age",
+    "s",
+    PARTITION,
+    "Age of the oldest record that the stage has not settled: since it was appended, or due in a retry \
+                      topic; 0 where there is none, absent where the record does not tell",
+);
+pub const RETENTION_USED: Metric = gauge(
+    "facemill.retention.used",
+    "1",
+    PARTITION,
+    "Share that the records not settled have used of what the topic keeps, by time or by bytes (an \
+                      estimate from the mean size of records that were read), whichever is more; at 1 they are deleted",
+);
+pub const RECORDS_LOST: Metric = counter(
+    "facemill.records.lost",
+    "{record}",
+    PARTITION,
+    "Records that were deleted before the stage had settled them, since the monitor started",
+);
+pub const GROUP_POSITION: Metric = gauge(
+    "facemill.group.position",
+    "{record}",
+    PARTITION,
+    "Where the stage goes on: what its group has committed, or the start of the log",
+);
+pub const LOG_START: Metric = gauge("facemill.log.start", "{record}", LOG, "Offset of the oldest record in the topic");
+pub const LOG_END: Metric =
+    gauge("facemill.log.end", "{record}", LOG, "Offset of the next record that comes into the topic");
+pub const GROUP_MEMBERS: Metric = gauge(
+    "facemill.group.members",
+    "{member}",
+    &["stage", "topic"],
+    "Members of the consumer group that reads the topic",
+);
+pub const DEADLINE: Metric = gauge(
+    "facemill.deadline.timestamp",
+    "s",
+    &[],
+    "When all URLs shall be done (monitor.deadline), as seconds since 1970; absent without a deadline",
+);
+pub const EXPECTED_RATE: Metric = gauge(
+    "facemill.expected.rate",
+    "",
+    &[],
+    "URLs a second that are expected (kafka.expected_rate); absent when it is 0",
+);
+pub const MONITOR_LAST_SUCCESS: Metric = gauge(
+    "facemill.monitor.last_success.timestamp",
+    "s",
+    &[],
+    "When the last look began in which all topics and groups were seen, as seconds since 1970",
+);
+pub const MONITOR_ERRORS: Metric = counter(
+    "facemill.monitor.errors",
+    "{error}",
+    &[],
+    "What could not be seen, each time that it could not: a topic, a group, or any broker",
+);
+
 /// All of them, in the order in which a reader wants them.
 pub const ALL: &[(&str, &[Metric])] = &[
     (
@@ -320,6 +388,23 @@ pub const ALL: &[(&str, &[Metric])] = &[
         ],
     ),
     ("ScyllaDB or Cassandra", &[CQL_REQUEST_DURATION, CQL_ERRORS]),
+    (
+        "`facemill monitor`",
+        &[
+            LAG_RECORDS,
+            LAG_AGE,
+            RETENTION_USED,
+            RECORDS_LOST,
+            GROUP_POSITION,
+            GROUP_MEMBERS,
+            LOG_START,
+            LOG_END,
+            DEADLINE,
+            EXPECTED_RATE,
+            MONITOR_LAST_SUCCESS,
+            MONITOR_ERRORS,
+        ],
+    ),
     (
         "Every process",
         &[

@@ -4,15 +4,17 @@ mod clients;
 mod counts;
 mod exporter;
 mod health;
+mod lag;
+mod log_limit;
+mod logs;
 mod meter;
 pub mod metrics;
+pub mod otlp;
 mod process;
+mod sampler;
 mod server;
 mod stage;
-
-use std::io::Write;
-
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+pub mod trace;
 
 pub use clients::{
     ClientState, CqlMetrics, CqlOperation, DecoderMetrics, DnsMetrics, KafkaMetrics, Quantiles, inference_timings,
@@ -20,58 +22,14 @@ pub use clients::{
 pub use counts::{Counter, Counters};
 pub use exporter::{Exporter, ExporterError};
 pub use health::Health;
+pub use lag::{LagMetrics, LogLag, PartitionLag, TopicLag};
+pub use log_limit::LogLimit;
+pub use logs::{LineWriter, LogFilterError, init_limited_logs, init_logs};
 pub use meter::{Labels, Meter, Timings};
+pub use otlp::{Otlp, OtlpError, Traces};
 pub use server::{ListenError, serve};
 pub use stage::{LaneState, StageMetrics};
-
-/// A log level or filter that does not parse.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "log.level = \"{filter}\": {error}; write a level such as 'info', or levels by module such as \
-     'warn,facemill::runner=debug'"
-)]
-pub struct LogFilterError {
-    filter: String,
-    error: tracing_subscriber::filter::ParseError,
-}
-
-/// Sends the log to `writer`, as text or as one JSON object a line. Once a process; later calls change nothing.
-///
-/// # Errors
-/// When the filter does not parse.
-pub fn init_logs<W>(filter: &str, json: bool, writer: W) -> Result<(), LogFilterError>
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
-    let parsed = EnvFilter::try_new(filter).map_err(|error| LogFilterError { filter: filter.to_owned(), error })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(writer);
-    // An error means that somebody, a test most likely, has set one up already: theirs stays.
-    let _ = if json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
-    Ok(())
-}
-
-/// Hands each line of the log to a function, for a terminal that shows something else beside it.
-#[derive(Clone)]
-pub struct LineWriter<F>(pub F);
-
-impl<F: Fn(&[u8])> Write for LineWriter<F> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        (self.0)(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a, F: Fn(&[u8]) + Clone + 'a> MakeWriter<'a> for LineWriter<F> {
-    type Writer = LineWriter<F>;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self.clone()
-    }
-}
+pub use trace::{Span, Tracer};
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ struct World {
     dns: Arc<DnsMetrics>,
     decoders: Arc<DecoderMetrics>,
     inference: Timings,
+    lag: Arc<LagMetrics>,
 }
 
 const URLS: &str = "facemill.urls";
@@ -32,6 +33,7 @@ impl World {
             dns: DnsMetrics::exported(&meter),
             decoders: DecoderMetrics::exported(&meter),
             inference: inference_timings(&meter),
+            lag: LagMetrics::exported(&meter, Some(1e9), Some(3307.0)),
             exporter,
             health,
         }
@@ -57,6 +59,15 @@ impl World {
         [&self.dns.found, &self.dns.not_found, &self.dns.failed].iter().for_each(|lookups| lookups.record(second));
         self.decoders.durations.record(second);
         self.inference.record(second);
+        self.lag.set(vec![TopicLag {
+            topic: URLS.to_owned(),
+            stage: Some("fetch"),
+            members: Some(1),
+            logs: [(7, LogLag::default())].into(),
+            partitions: [(7, PartitionLag { age: Some(1.0), retention_used: Some(0.5), ..PartitionLag::default() })]
+                .into(),
+        }]);
+        self.lag.succeeded(1e9);
     }
 
     fn series(&self) -> BTreeMap<String, f64> {

@@ -147,12 +147,34 @@ format = "text"
     /// Starts a process of these stages and waits until it has joined its groups.
     #[track_caller]
     pub fn run(&self, stages: &str, words: &str) -> Process {
+        self.run_with(stages, words, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    #[track_caller]
+    pub fn run_with(&self, stages: &str, words: &str, variables: &[(&str, &str)]) -> Process {
+        self.start(stages, &format!("run --stage {stages} {words}"), free_port(), variables)
+    }
+
+    /// The same, where one was before.
+    #[track_caller]
+    pub fn run_at(&self, stages: &str, words: &str, port: u16) -> Process {
+        self.start(stages, &format!("run --stage {stages} {words}"), port, &[])
+    }
+
+    /// Starts the monitor and waits until it answers.
+    #[track_caller]
+    pub fn monitor(&self, words: &str) -> Process {
+        self.start("monitor", &format!("monitor {words}"), free_port(), &[])
+    }
+
+    #[track_caller]
+    fn start(&self, name: &str, words: &str, port: u16, variables: &[(&str, &str)]) -> Process {
         let number = self.started.replace(self.started.get() + 1);
-        let log = self.place.path(&format!("{number}-{stages}.log"));
-        let port = free_port();
-        let command = self.place.facemill(&format!(
-            "run --stage {stages} {words} --set http.listen=127.0.0.1:{port} --config facemill.toml"
-        ));
+        let log = self.place.path(&format!("{number}-{name}.log"));
+        let mut command =
+            self.place.facemill(&format!("{words} --set http.listen=127.0.0.1:{port} --config facemill.toml"));
+        command.envs(variables.iter().copied());
         Process::start(command, log, port)
     }
 
@@ -212,6 +234,6 @@ pub fn until(what: &str, is_so: impl FnMut() -> bool) {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

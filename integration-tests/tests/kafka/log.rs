@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    message::{Headers as _, Message},
+    message::{Header, Headers as _, Message, OwnedHeaders},
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
 use serde_json::Value;
@@ -34,6 +34,16 @@ impl Cluster {
             let record = BaseRecord::<(), [u8]>::to(&topic).payload(value.as_ref()).partition(partition);
             producer.send(record).map_err(|(error, _)| error).unwrap();
         }
+        producer.flush(TIMEOUT).unwrap();
+        assert_eq!(producer.in_flight_count(), 0);
+    }
+
+    /// Publishes one record with a header.
+    pub fn produce_with(&self, topic: &str, value: &str, (key, header): (&str, &str)) {
+        let producer: ThreadedProducer<DefaultProducerContext> = self.client().set("acks", "all").create().unwrap();
+        let (topic, header) = (self.topic(topic), Header { key, value: Some(header) });
+        let record = BaseRecord::<(), str>::to(&topic).payload(value).headers(OwnedHeaders::new().insert(header));
+        producer.send(record).map_err(|(error, _)| error).unwrap();
         producer.flush(TIMEOUT).unwrap();
         assert_eq!(producer.in_flight_count(), 0);
     }

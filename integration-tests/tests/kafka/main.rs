@@ -4,20 +4,25 @@
 
 mod backlog;
 mod cluster;
+mod collector;
 mod faults;
 mod handover;
 mod later;
 mod letters;
 mod log;
+mod monitor;
 #[path = "../support/pictures.rs"]
 mod pictures;
 mod process;
 #[path = "../support/program.rs"]
 mod program;
+mod prometheus;
 mod replay;
 #[path = "../support/scripts.rs"]
 mod scripts;
 mod site;
 mod start;
 mod stop;
+mod telemetry;
 mod tools;
+mod watch;

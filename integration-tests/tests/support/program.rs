@@ -78,7 +78,7 @@ impl Place {
 /// A program without settings of whoever runs the tests, whose outputs are read.
 pub fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACEMILL")) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACEMILL") || name.starts_with("OTEL_")) {
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

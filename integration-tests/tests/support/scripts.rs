@@ -40,6 +40,15 @@ pub fn cqlsh(statement: &str) {
     assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// `kube/queries.py WORDS`: what it prints.
+#[track_caller]
+pub fn queries(words: &[&str]) -> String {
+    let output = Command::new("python3").arg(script("kube/queries.py")).args(words).output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{words:?}: {stdout}{}", String::from_utf8_lossy(&output.stderr));
+    stdout.into_owned()
+}
+
 /// `stack.sh WORDS`, on the stack of this run.
 #[track_caller]
 pub fn stack(words: &str) {

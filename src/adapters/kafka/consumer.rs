@@ -125,22 +125,25 @@ impl ConsumerGroup {
     }
 }
 
-/// Whether the topic is there and may be read.
+/// Whether the topic is there and may be read: its partitions, and whether somebody leads them.
 pub(super) fn check_topic<C: rdkafka::ClientContext>(
     client: &rdkafka::client::Client<C>,
     options: &KafkaOptions,
     topic: &str,
     timeout: Duration,
-) -> Result<(), KafkaError> {
+) -> Result<Vec<(Partition, bool)>, KafkaError> {
     let deadline = Instant::now() + timeout;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let metadata =
             client.fetch_metadata(Some(topic), left.clamp(Duration::from_millis(100), Duration::from_secs(5)));
         let cause = match metadata {
-            Ok(metadata) => match metadata.topics().first().and_then(|found| found.error()) {
-                None => return Ok(()),
-                Some(error) => RDKafkaErrorCode::from(error),
+            Ok(metadata) => match metadata.topics().first().map(|found| (found.error(), found.partitions())) {
+                Some((None, found)) => {
+                    return Ok(found.iter().map(|partition| (partition.id(), partition.leader() >= 0)).collect());
+                }
+                Some((Some(error), _)) => RDKafkaErrorCode::from(error),
+                None => RDKafkaErrorCode::Fail,
             },
             Err(error) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
         };

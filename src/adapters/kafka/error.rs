@@ -33,6 +33,25 @@ pub enum KafkaError {
         /// What the broker said.
         cause: String,
     },
+    /// Brokers are down.
+    #[error(
+        "nobody leads the partitions {partitions:?} of the topic '{topic}': bring back the brokers that have their \
+         replicas (kafka-topics --describe --unavailable-partitions)"
+    )]
+    NoLeader {
+        /// The topic.
+        topic: String,
+        /// Its partitions without a leader.
+        partitions: Vec<i32>,
+    },
+    /// A question that will be asked again.
+    #[error("Kafka does not tell of {what} ({cause}): if that does not pass, look at the brokers' log")]
+    Unanswered {
+        /// A topic or a group.
+        what: String,
+        /// What the broker or librdkafka said.
+        cause: String,
+    },
     /// A topic that is to be written to may only be read.
     #[error("this user may not write to the topic '{0}': give it the right (kafka-acls --operation Write)")]
     ReadOnly(String),

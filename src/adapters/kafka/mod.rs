@@ -8,17 +8,26 @@ pub mod admin;
 mod consumer;
 mod context;
 mod error;
+mod groups;
 mod headers;
+mod look;
+mod native;
+mod offsets;
+mod oldest;
 mod options;
 mod probe;
 mod producer;
 mod record;
 mod rights;
+mod survey;
 #[cfg(test)]
 mod tests;
 
 pub use consumer::{ConsumerGroup, KafkaPositions, KafkaSource, Membership};
 pub use error::KafkaError;
+pub use look::{Log, TopicLook, Watched};
+pub use oldest::{Oldest, OldestRecord};
 pub use options::{KafkaOptions, Secret};
 pub use probe::{Probe, Progress};
 pub use producer::{KafkaProducer, KafkaTopic, check_limit};
+pub use survey::Survey;

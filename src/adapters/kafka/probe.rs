@@ -1,30 +1,19 @@
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use rdkafka::{
-    TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
-    error::KafkaError as Native,
-    types::RDKafkaErrorCode,
-};
+use rdkafka::consumer::Consumer;
 
 use super::{
-    consumer::check_topic,
-    error::{KafkaError, config_error, is_denied},
-    options::{KafkaOptions, client_config},
+    error::KafkaError,
+    look::Watched,
+    options::KafkaOptions,
     rights::{Operation, may, may_join},
+    survey::Survey,
 };
-
-/// Between two questions about a group whose coordinator moves.
-const AGAIN: Duration = Duration::from_millis(100);
 
 /// Looks at how far a consumer group is in a topic, without being a member: it joins nothing, reads no record and
 /// stores no position.
 pub struct Probe {
-    consumer: BaseConsumer,
-    options: KafkaOptions,
+    survey: Survey,
     group: String,
     topic: String,
     timeout: Duration,
@@ -40,16 +29,13 @@ pub struct Progress {
 }
 
 impl Probe {
-    /// `timeout` bounds each request.
+    /// `timeout` bounds each look.
     ///
     /// # Errors
     /// When the configuration is wrong.
     pub fn new(options: &KafkaOptions, group: &str, topic: &str, timeout: Duration) -> Result<Self, KafkaError> {
-        let mut config = client_config(options, &[("statistics.interval.ms", "0")]);
-        config.set("group.id", group).set("enable.auto.commit", "false");
-        let consumer = config.create().map_err(|error| config_error(&error))?;
-        let (group, topic) = (group.to_owned(), topic.to_owned());
-        Ok(Probe { consumer, options: options.clone(), group, topic, timeout })
+        let survey = Survey::new(options, group, timeout)?;
+        Ok(Probe { survey, group: group.to_owned(), topic: topic.to_owned(), timeout })
     }
 
     /// Whether this user may read the topic as a member of the group, as far as the brokers tell. To see where a group
@@ -58,7 +44,7 @@ impl Probe {
     /// # Errors
     /// When it may not, or no broker answers.
     pub fn rights(&self) -> Result<(), KafkaError> {
-        let client = self.consumer.client();
+        let client = self.survey.consumer().client();
         let refused = |topic: String| KafkaError::Denied { topic, cause: "it may be seen, not read".to_owned() };
         if let Ok(Some(false)) = may(client, Operation::Read, &self.topic) {
             return Err(refused(self.topic.clone()));
@@ -74,51 +60,9 @@ impl Probe {
     /// # Errors
     /// When the topic or the group is not for us, not there, or no broker answers.
     pub fn progress(&self) -> Result<Progress, KafkaError> {
-        check_topic(self.consumer.client(), &self.options, &self.topic, self.timeout)?;
-        let give_up = Instant::now() + self.timeout;
-        loop {
-            match self.look() {
-                // Brokers on which a group is new, or which have just come up.
-                Err(error) if is_moving(&error) && Instant::now() < give_up => thread::sleep(AGAIN),
-                looked => return looked.map_err(|error| self.failed(&error)),
-            }
-        }
+        let watched = Watched { topic: self.topic.clone(), group: Some(self.group.clone()) };
+        let look = self.survey.offsets(&[watched], self.timeout, None)?.pop().unwrap_or_default();
+        let progress = Progress { partitions: look.logs.len(), lag: look.lag() };
+        look.errors.into_iter().next().map_or(Ok(progress), Err)
     }
-
-    fn look(&self) -> Result<Progress, Native> {
-        let Probe { consumer, topic, .. } = self;
-        let metadata = consumer.fetch_metadata(Some(topic), self.timeout)?;
-        let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());
-        let mut list = TopicPartitionList::new();
-        list.add_partition_range(topic, 0, i32::try_from(partitions).unwrap_or(i32::MAX) - 1);
-        let committed = consumer.committed_offsets(list, self.timeout)?;
-        let mut lag = 0;
-        for element in committed.elements() {
-            let (low, high) = consumer.fetch_watermarks(topic, element.partition(), self.timeout)?;
-            let position = element.offset().to_raw().filter(|offset| *offset >= low).unwrap_or(low);
-            lag += u64::try_from(high - position).unwrap_or(0);
-        }
-        Ok(Progress { partitions, lag })
-    }
-
-    fn failed(&self, error: &Native) -> KafkaError {
-        // Of a group that is not for us, the answer is a time-out; why, comes as an event.
-        let error = &self.consumer.poll(Duration::ZERO).and_then(Result::err).unwrap_or_else(|| error.clone());
-        match error.rdkafka_error_code() {
-            Some(code) if is_denied(code) => KafkaError::Denied {
-                topic: format!("{}' to the group '{}", self.topic, self.group),
-                cause: code.to_string(),
-            },
-            _ => KafkaError::Unreachable {
-                brokers: self.options.get("bootstrap.servers").unwrap_or_default().to_owned(),
-                cause: error.to_string(),
-            },
-        }
-    }
-}
-
-/// Whether the group's coordinator is about to be another one.
-fn is_moving(error: &Native) -> bool {
-    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
-    matches!(error.rdkafka_error_code(), Some(NotCoordinator | CoordinatorNotAvailable | CoordinatorLoadInProgress))
 }

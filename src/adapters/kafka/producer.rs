@@ -98,6 +98,10 @@ pub struct KafkaTopic {
 
 #[async_trait]
 impl Publish for KafkaTopic {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     async fn publish(&self, record: &Record) -> Result<(), PortError> {
         let key = record.key.map(|key| key.to_string());
         let failed = |error| {

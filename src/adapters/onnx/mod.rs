@@ -8,7 +8,12 @@ use std::{
     time::Instant,
 };
 
-use ort::{environment::Environment, session::Session, value::TensorRef};
+use ort::{
+    environment::Environment,
+    ep::{self, cuda::ConvAlgorithmSearch},
+    session::{Session, builder::SessionBuilder},
+    value::TensorRef,
+};
 use sha2::{Digest, Sha256};
 
 use self::graph::GraphError;
@@ -33,6 +38,17 @@ pub struct ModelSource {
     pub model: PathBuf,
     /// The SHA-256 that the file must have, in hexadecimal (setting `detect.model_sha256`); none accepts any.
     pub sha256: Option<String>,
+    /// What it runs on (setting `detect.device`).
+    pub device: Device,
+}
+
+/// What a model runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The processor, one thread a session.
+    Cpu,
+    /// The first NVIDIA GPU that the process sees.
+    Cuda,
 }
 
 /// Why there is no model.
@@ -68,6 +84,11 @@ pub enum OnnxError {
         /// The other one.
         wanted: PathBuf,
     },
+    /// The GPU cannot be used. A detector that works on the processor instead would be missed by nobody, and late.
+    #[error(
+        "detect.device = \"cuda\" cannot be had: {0}; it needs ONNX Runtime with CUDA (detect.runtime_library), CUDA 13, cuDNN 9 and an NVIDIA GPU that this process sees; detect.device = \"cpu\" does without"
+    )]
+    Gpu(String),
     /// The model file cannot be read.
     #[error("cannot read the model {}: {detail}; `make assets` fetches it, detect.model says where it is", .path.display())]
     Unreadable {
@@ -123,8 +144,12 @@ impl OnnxModel {
         let wrong = |detail: String| OnnxError::WrongModel { path: path.clone(), detail };
         let graph = graph::with_free_sizes(&file, INPUT).map_err(|error: GraphError| wrong(error.to_string()))?;
         let environment = environment(&source.runtime_library, &source.runtime_sha256)?;
+        if source.device == Device::Cuda {
+            // By itself, so that what is wrong with the GPU is not taken for a fault of the model.
+            builder(&environment, Device::Cuda).map_err(|error| OnnxError::Gpu(error.to_string()))?;
+        }
         let sessions = (0..sessions)
-            .map(|_| YunetSession::open(&environment, &graph, timings.clone()))
+            .map(|_| YunetSession::open(&environment, &graph, source.device, timings.clone()))
             .collect::<Result<_, _>>()
             .map_err(|error| wrong(error.0))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -179,8 +204,9 @@ const LEVELS: [LevelNames; STRIDES.len()] = [
 ];
 
 impl YunetSession {
-    fn open(environment: &Environment, graph: &[u8], timings: Timings) -> Result<Self, ModelError> {
-        let session = Self::session(environment, graph).map_err(|error| ModelError(error.to_string()))?;
+    fn open(environment: &Environment, graph: &[u8], device: Device, timings: Timings) -> Result<Self, ModelError> {
+        let session = builder(environment, device).and_then(|mut builder| builder.commit_from_memory(graph));
+        let session = session.map_err(|error| ModelError(error.to_string()))?;
         let has = |wanted: &str| session.outputs().iter().any(|output| output.name() == wanted);
         let names = LEVELS.iter().flat_map(|level| [level.class, level.objectness, level.boxes, level.landmarks]);
         let missing: Vec<&str> = names.filter(|name| !has(name)).collect();
@@ -192,16 +218,24 @@ impl YunetSession {
         session.run(&Tensor::black(SIDE_STEP, 2 * SIDE_STEP), |_| ())?;
         Ok(YunetSession { timings, ..session })
     }
+}
 
-    /// Parallelism is one picture a thread: threads inside one would wait for each other.
-    fn session(environment: &Environment, graph: &[u8]) -> ort::Result<Session> {
-        Session::builder(environment)?
-            .with_intra_threads(1)?
-            .with_inter_threads(1)?
-            .with_intra_op_spinning(false)?
-            .with_inter_op_spinning(false)?
-            .commit_from_memory(graph)
+/// Parallelism is one picture a thread: threads inside one would wait for each other.
+fn builder(environment: &Environment, device: Device) -> ort::Result<SessionBuilder> {
+    let builder = Session::builder(environment)?
+        .with_intra_threads(1)?
+        .with_inter_threads(1)?
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?;
+    if device == Device::Cpu {
+        return Ok(builder);
     }
+    let cuda = ep::CUDA::default()
+        // Pictures have many sizes, and a search would be made for each.
+        .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
+        // The same faces as on a processor.
+        .with_tf32(false);
+    Ok(builder.with_execution_providers([cuda.build().error_on_failure()])?)
 }
 
 impl FaceModel for YunetSession {

@@ -24,6 +24,7 @@ fn source() -> ModelSource {
         runtime_sha256: Vec::new(),
         model: asset("face_detection_yunet_2023mar.onnx"),
         sha256: Some(SHA256.into()),
+        device: Device::Cpu,
     }
 }
 
@@ -45,7 +46,7 @@ fn with_free_sizes_the_model_says_what_the_untouched_one_says() {
     let environment = environment(&source().runtime_library, &[]).unwrap();
     let values: Vec<f32> = (0..3 * 640 * 640_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as f32).collect();
     let answers = |graph: &[u8]| {
-        let mut session = YunetSession::session(&environment, graph).unwrap();
+        let mut session = builder(&environment, Device::Cpu).unwrap().commit_from_memory(graph).unwrap();
         let tensor = TensorRef::from_array_view(([1_usize, 3, 640, 640], values.as_slice())).unwrap();
         let answers = session.run(ort::inputs![INPUT => tensor]).unwrap();
         let bits = answers.iter().map(|(name, value)| {
@@ -149,5 +150,13 @@ async fn the_faces_in_the_demo_photos_are_found_end_to_end() {
             let [right_eye, left_eye, nose, right_mouth, left_mouth] = face.landmarks;
             assert!(right_eye.x < left_eye.x && right_eye.y < nose.y && nose.y < right_mouth.y.max(left_mouth.y));
         }
+    }
+}
+
+#[test]
+fn a_gpu_that_cannot_be_had_is_an_error_and_no_slow_detector() {
+    let error = error(&ModelSource { device: Device::Cuda, ..source() });
+    for part in ["detect.device", "detect.runtime_library", "NVIDIA"] {
+        assert!(error.contains(part), "{error}");
     }
 }

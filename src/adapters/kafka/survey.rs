@@ -1,0 +1,335 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    thread,
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaError as Native,
+    types::RDKafkaErrorCode,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    consumer::check_topic,
+    error::{KafkaError, config_error, is_denied},
+    groups,
+    look::{Log, TopicLook, Watched},
+    native::{Answer, Patience, Pending, Refused},
+    offsets::{self, End},
+    options::{KafkaOptions, client_config},
+};
+use crate::runner::ports::{Offset, Partition};
+
+/// Between two questions about a group whose coordinator moves.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// How long one request for a topic's partitions takes at most before somebody looks whether to go on.
+const SLICE: Duration = Duration::from_secs(2);
+
+/// Where logs start, what is committed, where logs end, who is a member.
+const PHASES: u32 = 4;
+
+/// What a client is told that reads a record here and there, and nothing ahead of them.
+const SETTINGS: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.partition.eof", "true"),
+    // A position that is not there any more: the oldest record that is.
+    ("auto.offset.reset", "earliest"),
+    ("queued.min.messages", "1"),
+    // A larger batch comes whole, but one at a time.
+    ("fetch.message.max.bytes", "16384"),
+    ("fetch.wait.max.ms", "100"),
+    ("fetch.queue.backoff.ms", "10"),
+    ("statistics.interval.ms", "0"),
+];
+
+/// An offset of each partition, as far as there is one.
+type Offsets<T> = Result<BTreeMap<Partition, Result<T, Refused>>, Refused>;
+
+/// Looks at topics and consumer groups without being a member: it joins nothing and commits nothing. It needs the
+/// rights to describe topics and groups, and to read records the right to read topics.
+pub struct Survey {
+    consumer: BaseConsumer<Quiet>,
+    options: KafkaOptions,
+    timeout: Duration,
+}
+
+/// What goes wrong is in the answers: the log has it for those who ask for it.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        tracing::debug!(?level, facility, "{text}");
+    }
+
+    fn error(&self, error: Native, reason: &str) {
+        tracing::debug!(%error, reason, "Kafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+impl Survey {
+    /// `timeout` bounds each look.
+    ///
+    /// # Errors
+    /// When the configuration is wrong.
+    pub fn new(options: &KafkaOptions, group: &str, timeout: Duration) -> Result<Self, KafkaError> {
+        let mut config = client_config(options, &[]);
+        for (name, value) in SETTINGS {
+            config.set(*name, *value);
+        }
+        // One that subscribes to nothing joins no group. But librdkafka asks for the coordinator of its name, so that
+        // it has to be one that this user may describe.
+        config.set("group.id", group);
+        let consumer = config.create_with_context(Quiet).map_err(|error| config_error(&error))?;
+        Ok(Survey { consumer, options: options.clone(), timeout })
+    }
+
+    pub(super) fn consumer(&self) -> &BaseConsumer<impl ConsumerContext + use<>> {
+        &self.consumer
+    }
+
+    /// Looks at each topic and its group, for no longer than the time-out and until `stop`. Blocks.
+    ///
+    /// The requests for all topics are under way at the same time. What has no answer, or is not for us, is an error of
+    /// its topic, and the others go on.
+    ///
+    /// # Errors
+    /// When no broker answers at all.
+    pub fn look(&self, watched: &[Watched], stop: Option<&CancellationToken>) -> Result<Vec<TopicLook>, KafkaError> {
+        let mut looks = self.offsets(watched, self.timeout / PHASES, stop)?;
+        self.members(watched, Patience::of(self.timeout / PHASES, stop), &mut looks);
+        Ok(looks)
+    }
+
+    /// The same without the members. No phase takes longer than `phase`: a broker that hangs must not take the time of
+    /// all that follows.
+    pub(super) fn offsets(
+        &self,
+        watched: &[Watched],
+        phase: Duration,
+        stop: Option<&CancellationToken>,
+    ) -> Result<Vec<TopicLook>, KafkaError> {
+        let patience = Patience::of(self.timeout, stop);
+        let phase = || patience.at_most(phase);
+        let mut looks = Vec::new();
+        let mut partitions = Vec::new();
+        for Watched { topic, .. } in watched {
+            let mut look = TopicLook::default();
+            partitions.push(match self.partitions(topic, patience) {
+                Ok(found) => self.led(topic, &found, &mut look),
+                Err(error @ KafkaError::Unreachable { .. }) => return Err(error),
+                Err(error) => {
+                    look.errors.push(error);
+                    Vec::new()
+                }
+            });
+            looks.push(look);
+        }
+        // In this order: a position that lies below a start that was seen before it is below it indeed, and none lies
+        // beyond an end that is seen after it.
+        let starts = self.ends(watched, &partitions, End::Start, phase(), &mut looks);
+        self.positions(watched, &partitions, phase(), &mut looks);
+        let ends = self.ends(watched, &partitions, End::End, phase(), &mut looks);
+        for ((look, starts), ends) in looks.iter_mut().zip(starts).zip(ends) {
+            let log = |(partition, start): (Partition, Offset)| {
+                Some((partition, Log { start, end: ends.get(&partition).copied()?.max(start) }))
+            };
+            look.logs = starts.into_iter().filter_map(log).collect();
+        }
+        Ok(looks)
+    }
+
+    /// Every partition, and whether it has a leader.
+    fn partitions(&self, topic: &str, patience: Patience<'_>) -> Result<Vec<(Partition, bool)>, KafkaError> {
+        loop {
+            let timeout = patience.left().min(SLICE);
+            match check_topic(self.consumer.client(), &self.options, topic, timeout) {
+                Err(KafkaError::Unreachable { .. }) if !patience.is_over() => {}
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Those that somebody leads: nobody can say anything of the others.
+    fn led(&self, topic: &str, partitions: &[(Partition, bool)], look: &mut TopicLook) -> Vec<Partition> {
+        let leaderless: Vec<_> = partitions.iter().filter(|(_, led)| !led).map(|(partition, _)| *partition).collect();
+        if !leaderless.is_empty() {
+            look.errors.push(KafkaError::NoLeader { topic: topic.to_owned(), partitions: leaderless });
+        }
+        partitions.iter().filter(|(_, led)| *led).map(|(partition, _)| *partition).collect()
+    }
+
+    /// Where the logs of all topics start or end.
+    fn ends(
+        &self,
+        watched: &[Watched],
+        partitions: &[Vec<Partition>],
+        end: End,
+        patience: Patience<'_>,
+        looks: &mut [TopicLook],
+    ) -> Vec<BTreeMap<Partition, Offset>> {
+        let ask = |watched: &Watched, partitions: &[Partition]| {
+            Some(offsets::ask_log(self.consumer.client(), &watched.topic, partitions, end, patience.left()))
+        };
+        let answers = self.ask_all(watched, partitions, patience, ask, |answer| Ok(offsets::log_offsets(answer)));
+        let mut found = Vec::new();
+        for (((answer, look), watched), partitions) in answers.into_iter().zip(looks).zip(watched).zip(partitions) {
+            let offsets = self.noted(&watched.topic, None, answer, &mut look.errors);
+            if offsets.len() < partitions.len() && look.errors.is_empty() {
+                let cause = format!("{} of {} partitions have answered", offsets.len(), partitions.len());
+                look.errors.push(unanswered(&watched.topic, None, cause));
+            }
+            found.push(offsets);
+        }
+        found
+    }
+
+    /// What the groups have committed.
+    fn positions(
+        &self,
+        watched: &[Watched],
+        partitions: &[Vec<Partition>],
+        patience: Patience<'_>,
+        looks: &mut [TopicLook],
+    ) {
+        let client = self.consumer.client();
+        let ask = |Watched { topic, group }: &Watched, partitions: &[Partition]| {
+            group.as_ref().map(|group| offsets::ask_committed(client, group, topic, partitions, patience.left()))
+        };
+        let answers = self.ask_all(watched, partitions, patience, ask, offsets::committed);
+        for ((answer, look), Watched { topic, group }) in answers.into_iter().zip(looks).zip(watched) {
+            look.committed = self.noted(topic, group.as_deref(), answer, &mut look.errors);
+        }
+    }
+
+    /// Asks of all topics at the same time, and once more of those whose leader or coordinator is about to be another
+    /// one: topics that were just made, brokers that have just come up.
+    fn ask_all<'c, T>(
+        &'c self,
+        watched: &[Watched],
+        partitions: &[Vec<Partition>],
+        patience: Patience<'_>,
+        ask: impl Fn(&Watched, &[Partition]) -> Option<Result<Pending<'c>, Refused>>,
+        read: impl Fn(&Answer<'_>) -> Offsets<T>,
+    ) -> Vec<Offsets<T>> {
+        let mut answers: Vec<Offsets<T>> = watched.iter().map(|_| Ok(BTreeMap::new())).collect();
+        let mut is_open: Vec<bool> = partitions.iter().map(|partitions| !partitions.is_empty()).collect();
+        loop {
+            let topics = watched.iter().zip(partitions).zip(&is_open);
+            let asked: Vec<_> = topics
+                .map(|((watched, partitions), open)| if *open { ask(watched, partitions) } else { None })
+                .collect();
+            for ((asked, answer), open) in asked.into_iter().zip(&mut answers).zip(&mut is_open) {
+                *open = asked.is_some();
+                if let Some(asked) = asked {
+                    *answer = asked.and_then(|asked| asked.answer(patience)).and_then(|answer| read(&answer));
+                    *open = passes(answer);
+                }
+            }
+            if !is_open.contains(&true) || patience.is_over() {
+                return answers;
+            }
+            thread::sleep(AGAIN);
+            for (watched, _) in watched.iter().zip(&is_open).filter(|(_, open)| **open) {
+                // So that librdkafka knows who leads them now. If not, the answer says so.
+                let _ = self.partitions(&watched.topic, patience);
+            }
+        }
+    }
+
+    /// How many members the groups have.
+    fn members(&self, watched: &[Watched], patience: Patience<'_>, looks: &mut [TopicLook]) {
+        let groups: BTreeSet<&str> = watched.iter().filter_map(|watched| watched.group.as_deref()).collect();
+        if groups.is_empty() {
+            return;
+        }
+        let groups: Vec<_> = groups.into_iter().collect();
+        let asked = groups::ask(self.consumer.client(), &groups, patience.left(), false);
+        let answer = asked.and_then(|asked| asked.answer(patience));
+        let described = answer.map(|answer| groups::described(&answer));
+        for (look, Watched { topic, group }) in looks.iter_mut().zip(watched) {
+            let Some(group) = group else { continue };
+            let description = match &described {
+                Ok(described) => described.get(group).cloned().unwrap_or_else(|| Err(Refused::nothing())),
+                Err(refused) => Err(refused.clone()),
+            };
+            match description {
+                Ok(description) => look.members = Some(description.members),
+                Err(refused) => look.errors.push(self.error(topic, Some(group), &refused)),
+            }
+        }
+    }
+
+    /// What was answered; the first of the errors among it is noted.
+    fn noted<T>(
+        &self,
+        topic: &str,
+        group: Option<&str>,
+        answer: Offsets<T>,
+        errors: &mut Vec<KafkaError>,
+    ) -> BTreeMap<Partition, T> {
+        let mut first = None;
+        let mut found = BTreeMap::new();
+        match answer {
+            Ok(answered) => {
+                for (partition, value) in answered {
+                    match value {
+                        Ok(value) => drop(found.insert(partition, value)),
+                        Err(refused) => drop(first.get_or_insert(refused)),
+                    }
+                }
+            }
+            Err(refused) => first = Some(refused),
+        }
+        errors.extend(first.map(|refused| self.error(topic, group, &refused)));
+        found
+    }
+
+    fn error(&self, topic: &str, group: Option<&str>, refused: &Refused) -> KafkaError {
+        if is_denied(refused.code) {
+            let topic = match group {
+                Some(group) => format!("{topic}' to the group '{group}"),
+                None => topic.to_owned(),
+            };
+            return KafkaError::Denied { topic, cause: refused.code.to_string() };
+        }
+        unanswered(topic, group, refused.text.clone())
+    }
+}
+
+fn unanswered(topic: &str, group: Option<&str>, cause: String) -> KafkaError {
+    let what = match group {
+        Some(group) => format!("the group '{group}' in the topic '{topic}'"),
+        None => format!("the topic '{topic}'"),
+    };
+    KafkaError::Unanswered { what, cause }
+}
+
+/// Whether a leader or a coordinator is about to be another one.
+fn passes<T>(answer: &Offsets<T>) -> bool {
+    use RDKafkaErrorCode::{
+        CoordinatorLoadInProgress, CoordinatorNotAvailable, LeaderNotAvailable, NotCoordinator, NotLeaderForPartition,
+        UnknownTopicOrPartition,
+    };
+    let of_moves = |refused: &Refused| {
+        matches!(
+            refused.code,
+            NotLeaderForPartition
+                | LeaderNotAvailable
+                | UnknownTopicOrPartition
+                | NotCoordinator
+                | CoordinatorNotAvailable
+                | CoordinatorLoadInProgress
+        )
+    };
+    match answer {
+        Ok(partitions) => partitions.values().any(|offset| offset.as_ref().is_err_and(of_moves)),
+        Err(refused) => of_moves(refused),
+    }
+}
