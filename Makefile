@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test it check eval clean assets build bench doc docs faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz helm-test kube-test
+.PHONY: help demo test it check eval clean assets build bench doc docs faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz helm-test kube-test image image-test image-check sbom
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -77,6 +77,19 @@ bench-kafka: stack-jars assets ## Measure it on Kafka and Cassandra, started her
 
 bench-hostile: assets ## Measure what hostile and slow servers cost the others
 	@benches/hostile.sh
+
+image: ## Build the container image with docker, podman or buildah (IMAGE=name; docs/image.md)
+	@scripts/image.sh
+
+image-test: need ## Build it here on stand-in bases with buildah, and start facemill from it (root, Debian)
+	@scripts/image-test.sh
+
+image-check: ## Check Dockerfile and compose.yaml, without building
+	@scripts/image-check.sh
+
+sbom: assets ## Write what the program is made of: target/sbom/sbom.cdx.json and licenses/
+	@scripts/sbom.sh "$(TARGET)/sbom"
+	@scripts/sbom-check.sh "$(TARGET)/sbom/sbom.cdx.json"
 
 doc: need ## Build the API's documentation: target/doc/facemill/index.html
 	@cargo doc --workspace --no-deps

@@ -25,8 +25,10 @@ fn strings(list: &Value) -> Vec<&str> {
 #[test]
 fn every_image_is_pinned_to_a_version() {
     for (name, service) in services(&compose()) {
-        let (_, tag) = service["image"].as_str().unwrap().rsplit_once(':').unwrap_or_default();
+        let (image, tag) = service["image"].as_str().unwrap().rsplit_once(':').unwrap_or_default();
         assert!(tag.starts_with(|first: char| first.is_ascii_digit()) && tag.contains('.'), "{name}: '{tag}'");
+        // The one that `make image` builds.
+        assert!(image != "facemill" || tag == env!("CARGO_PKG_VERSION"), "{name}: '{tag}'");
     }
 }
 
@@ -35,38 +37,58 @@ fn what_services_name_is_there() {
     let compose = compose();
     let services = services(&compose);
     for (name, service) in services {
-        // A list of names, or conditions by name.
-        let conditions = service["depends_on"].as_object().into_iter().flat_map(Map::keys).map(String::as_str);
-        for other in conditions.chain(strings(&service["depends_on"])) {
-            assert!(services.contains_key(other), "{name} depends on {other}");
+        for (other, waits_for) in service["depends_on"].as_object().into_iter().flatten() {
+            let other = services.get(other).unwrap_or_else(|| panic!("{name} depends on {other}"));
+            match waits_for["condition"].as_str().unwrap() {
+                "service_healthy" => assert!(other["healthcheck"]["test"].is_string(), "{name}"),
+                // One that is started again and again completes never.
+                "service_completed_successfully" => assert!(other["restart"].is_null(), "{name}"),
+                condition => panic!("{name}: {condition}"),
+            }
         }
         for volume in strings(&service["volumes"]) {
             let (volume, _) = volume.split_once(':').unwrap();
             assert!(compose["volumes"].get(volume).is_some(), "{name} has a volume {volume}");
         }
-        // `docker compose up --wait` waits for it.
-        assert!(service["healthcheck"]["test"].is_string(), "{name}");
     }
 }
 
 #[test]
 fn the_documented_ports_are_open_on_loopback_alone() {
     let compose = compose();
-    let ports = ["kafka", "scylla"].map(|name| strings(&services(&compose)[name]["ports"]));
-    assert_eq!(ports, [vec!["127.0.0.1:9092:9092"], vec!["127.0.0.1:9042:9042", "127.0.0.1:19042:19042"]]);
+    let services = services(&compose);
+    for (name, service) in services {
+        assert!(strings(&service["ports"]).iter().all(|port| port.starts_with("127.0.0.1:")), "{name}");
+    }
+    let ports = ["kafka", "scylla", "monitor"].map(|name| strings(&services[name]["ports"]));
+    assert_eq!(
+        ports,
+        [
+            vec!["127.0.0.1:9092:9092"],
+            vec!["127.0.0.1:9042:9042", "127.0.0.1:19042:19042"],
+            vec!["127.0.0.1:9464:9464"]
+        ]
+    );
     let stack = include_str!("../docs/stack.md");
     assert!(stack.contains("Kafka and ScyllaDB on ports 9092 and 9042"));
 }
 
 #[test]
-fn the_commands_of_its_header_make_what_check_looks_for_before_it() {
+fn its_commands_are_commands_of_facemill() {
+    let compose = compose();
+    let of_services =
+        services(&compose).values().filter(|service| service["image"].as_str().unwrap().starts_with("facemill:"));
+    let mut commands: Vec<Vec<String>> = of_services
+        .map(|service| strings(&service["command"]).into_iter().map(str::to_owned).collect())
+        .filter(|command: &Vec<String>| !command.is_empty())
+        .collect();
+    // Those of its header too: #   docker compose run --rm cli COMMAND
     let text = text();
-    let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#   facemill ")).collect();
-    let subcommands: Vec<String> = commands.iter().map(|words| words.split(" --").next().unwrap().to_owned()).collect();
-    assert_eq!(subcommands, ["schema apply", "topics apply", "check"]);
+    let typed = text.lines().filter_map(|line| line.strip_prefix("#   docker compose run --rm cli "));
+    commands.extend(typed.map(|words| words.split(' ').map(str::to_owned).collect()));
+    assert!(commands.len() >= 8, "{commands:?}");
     for command in commands {
-        let help =
-            Command::new(env!("CARGO_BIN_EXE_facemill")).args(command.split(' ')).arg("--help").output().unwrap();
-        assert!(help.status.success(), "{command}: {}", String::from_utf8_lossy(&help.stderr));
+        let help = Command::new(env!("CARGO_BIN_EXE_facemill")).args(&command).arg("--help").output().unwrap();
+        assert!(help.status.success(), "{command:?}: {}", String::from_utf8_lossy(&help.stderr));
     }
 }
