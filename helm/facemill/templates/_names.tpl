@@ -51,10 +51,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .root.Values.kafka.topicPrefix }}{{ get $topics .stage }}
 {{- end }}
 
-{{/* The port of the collector; empty without one. */}}
+{{/* The port of the collector's address; empty without one. */}}
 {{- define "facemill.telemetryPort" -}}
 {{- with .Values.telemetry.endpoint }}
 {{- regexFind ":[0-9]+$" (urlParse .).host | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https:" .)) }}
+{{- end }}
+{{- end }}
+
+{{/* The ports of the collector's pods, as a JSON list; [] without a collector. */}}
+{{- define "facemill.telemetryPorts" -}}
+{{- $port := include "facemill.telemetryPort" . }}
+{{- if $port }}
+{{- .Values.networkPolicy.telemetry.ports | default (list (int $port)) | toJson }}
+{{- else }}
+{{- list | toJson }}
 {{- end }}
 {{- end }}
 

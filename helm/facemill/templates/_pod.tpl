@@ -194,6 +194,17 @@ spec:
 - name: CUDA_CACHE_PATH
   value: /tmp/cuda
 {{- end }}
+{{- $device := dig "detect" "device" "" $values.config }}
+{{- if and (eq .component "detect") $values.detect.gpu.enabled (not $device) }}
+- name: FACEMILL__DETECT__DEVICE
+  value: cuda
+{{- else if eq .component "setup" }}
+# `facemill check` loads the model, for which the Jobs have no GPU, and memory for one detector.
+- name: FACEMILL__DETECT__DEVICE
+  value: cpu
+- name: FACEMILL__DETECT__THREADS
+  value: "1"
+{{- end }}
 {{- with $values.telemetry.endpoint }}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
   value: {{ . | quote }}
@@ -259,10 +270,13 @@ the program takes from no file.
     sources:
       - configMap:
           name: {{ .configMap }}
-          {{- if eq .configMap (include "facemill.fullname" .root) }}
           items:
             - { key: facemill.toml, path: facemill.toml }
-          {{- end }}
+            {{- if .root.Values.topics.overrides }}
+            {{- range include "facemill.topics" .root | fromJsonArray }}
+            - { key: {{ .name }}.yaml, path: topics/{{ .name }}.yaml }
+            {{- end }}
+            {{- end }}
       {{- $own := list }}
       {{- if $kafka.sasl.mechanism }}
       {{- $own = append $own (dict "key" $kafka.sasl.passwordKey "path" "kafka/password") }}

@@ -178,9 +178,10 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- $key := ternary "replicas" "autoscaling.maxReplicas" (eq $scaling.kind "none") }}
 {{- $topic := include "facemill.topic" (dict "root" $ "stage" $stage) }}
 {{- $limit := get $partitions $topic | int }}
+{{- $repartition := ternary ", with topics.allowRepartition where the topics are there already (which says what that does to keys)" "" (eq $.Values.topics.manage "job") }}
 {{- /* Topics that somebody else makes may have any number. */}}
 {{- if and (ne $.Values.topics.manage "none") (gt $most $limit) }}
-{{- $wrong = append $wrong (printf "%s.%s: %d processes, but %s has %d partitions, and each has one reader; lower it or raise topics.partitions" $stage $key $most $topic $limit) }}
+{{- $wrong = append $wrong (printf "%s.%s: %d processes, but %s has %d partitions, and each has one reader; lower it or raise topics.partitions%s" $stage $key $most $topic $limit $repartition) }}
 {{- end }}
 {{- if ne $scaling.kind "none" }}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) }}
@@ -249,11 +250,15 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- $wrong := list }}
 {{- $policy := .Values.networkPolicy }}
 {{- if $policy.enabled }}
-{{- $ports := dict "kafka" .Values.kafka.brokers "cql" (join "," .Values.cql.contactPoints) "telemetry" (printf ":%s" (include "facemill.telemetryPort" .)) }}
+{{- $ports := dict "kafka" .Values.kafka.brokers "cql" (join "," .Values.cql.contactPoints) }}
 {{- range $name, $hosts := $ports }}
+{{- $_ := set $ports $name (include "facemill.ports" (dict "hosts" $hosts "more" (index $policy $name).ports) | fromJsonArray) }}
+{{- end }}
+{{- $_ := set $ports "telemetry" (include "facemill.telemetryPorts" . | fromJsonArray) }}
+{{- range $name, $open := $ports }}
 {{- $destination := index $policy $name }}
 {{- $web := list }}
-{{- range include "facemill.ports" (dict "hosts" $hosts "more" ($destination.ports | default list)) | fromJsonArray }}
+{{- range $open }}
 {{- if has (int .) (list 80 443) }}{{ $web = append $web . }}{{ end }}
 {{- end }}
 {{- if and $web (not $destination.to) }}
