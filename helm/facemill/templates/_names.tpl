@@ -23,13 +23,21 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "facemill.labels" -}}
+{{ include "facemill.labelsWith" (dict "root" . "more" dict) }}
+{{- end }}
+
+{{/* The labels of everything and more, which win where both have one: (dict "root" $ "more" the values' labels) */}}
+{{- define "facemill.labelsWith" -}}
+{{- $more := merge (deepCopy .more) .root.Values.commonLabels }}
+{{- with .root -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "facemill.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: facemill
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
+{{- with $more }}
 {{ toYaml . }}
+{{- end }}
 {{- end }}
 {{- end }}
 

@@ -16,10 +16,7 @@ metadata:
     {{- include "facemill.selectorLabels" $root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
     app.kubernetes.io/part-of: facemill
-    {{- with $values.commonLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-    {{- with $pod.podLabels }}
+    {{- with merge (deepCopy $pod.podLabels) $values.commonLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
