@@ -258,6 +258,9 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- if and (eq .Values.topics.manage "none") (or .Values.topics.overrides .Values.topics.partitions .Values.topics.replicas) }}
 {{- $wrong = append $wrong "topics.manage: is none, so topics.partitions, topics.replicas and topics.overrides would do nothing; leave them out" }}
 {{- end }}
+{{- if and (ne .Values.topics.manage "job") (or .Values.topics.allowRepartition .Values.topics.allowLower) }}
+{{- $wrong = append $wrong (printf "topics.manage: is %s, so topics.allowRepartition and topics.allowLower would do nothing, which are for the Job; leave them out" .Values.topics.manage) }}
+{{- end }}
 {{- if and (eq .Values.topics.manage "strimzi") (not .Values.topics.strimzi.cluster) }}
 {{- $wrong = append $wrong "topics.strimzi.cluster: name the Kafka resource that the topics belong to (kubectl get kafka -A)" }}
 {{- end }}
