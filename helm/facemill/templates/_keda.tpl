@@ -4,9 +4,13 @@
 URLs a second that are needed from now on: those that are left, retries included, by the seconds until the deadline.
 Retries that wait count too, since they must be done by then. In the last ten minutes, and after the deadline, it counts
 on ten minutes, so that the end is no spike.
+
+Of this release alone: another one's deadline would count otherwise. With a monitor of the operator the figures have labels
+that say so; elsewhere only the user knows which they have.
 */}}
 {{- define "facemill.neededRate" -}}
-{{- $more := .Values.prometheus.matchers }}
+{{- $own := printf "namespace=%s,release=%s" (toRawJson .Release.Namespace) (toRawJson .Release.Name) }}
+{{- $more := .Values.prometheus.matchers | default (ternary $own "" (has .Values.metrics.kind (list "podMonitor" "serviceMonitor"))) }}
 {{- $topics := printf "topic=~%s" (printf "%surls.*" (regexQuoteMeta .Values.kafka.topicPrefix) | toRawJson) }}
 {{- $matchers := list `stage="fetch"` $topics $more | compact | join "," }}
 {{- printf "sum(facemill_lag_records{%s}) / clamp_min(max(facemill_deadline_timestamp_seconds{%s}) - time(), 600)" $matchers $more }}

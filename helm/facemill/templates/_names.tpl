@@ -23,13 +23,21 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "facemill.labels" -}}
+{{ include "facemill.labelsWith" (dict "root" . "more" dict) }}
+{{- end }}
+
+{{/* The labels of everything and more, which win where both have one: (dict "root" $ "more" the values' labels) */}}
+{{- define "facemill.labelsWith" -}}
+{{- $more := merge (deepCopy .more) .root.Values.commonLabels }}
+{{- with .root -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "facemill.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: facemill
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
+{{- with $more }}
 {{ toYaml . }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -51,10 +59,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .root.Values.kafka.topicPrefix }}{{ get $topics .stage }}
 {{- end }}
 
-{{/* The port of the collector; empty without one. */}}
+{{/* The port of the collector's address; empty without one. */}}
 {{- define "facemill.telemetryPort" -}}
 {{- with .Values.telemetry.endpoint }}
 {{- regexFind ":[0-9]+$" (urlParse .).host | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https:" .)) }}
+{{- end }}
+{{- end }}
+
+{{/* The ports of the collector's pods, as a JSON list; [] without a collector. */}}
+{{- define "facemill.telemetryPorts" -}}
+{{- $port := include "facemill.telemetryPort" . }}
+{{- if $port }}
+{{- .Values.networkPolicy.telemetry.ports | default (list (int $port)) | toJson }}
+{{- else }}
+{{- list | toJson }}
 {{- end }}
 {{- end }}
 

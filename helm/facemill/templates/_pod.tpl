@@ -16,10 +16,7 @@ metadata:
     {{- include "facemill.selectorLabels" $root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
     app.kubernetes.io/part-of: facemill
-    {{- with $values.commonLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-    {{- with $pod.podLabels }}
+    {{- with merge (deepCopy $pod.podLabels) $values.commonLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
@@ -194,6 +191,17 @@ spec:
 - name: CUDA_CACHE_PATH
   value: /tmp/cuda
 {{- end }}
+{{- $device := dig "detect" "device" "" $values.config }}
+{{- if and (eq .component "detect") $values.detect.gpu.enabled (not $device) }}
+- name: FACEMILL__DETECT__DEVICE
+  value: cuda
+{{- else if eq .component "setup" }}
+# `facemill check` loads the model, for which the Jobs have no GPU, and memory for one detector.
+- name: FACEMILL__DETECT__DEVICE
+  value: cpu
+- name: FACEMILL__DETECT__THREADS
+  value: "1"
+{{- end }}
 {{- with $values.telemetry.endpoint }}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
   value: {{ . | quote }}
@@ -259,10 +267,13 @@ the program takes from no file.
     sources:
       - configMap:
           name: {{ .configMap }}
-          {{- if eq .configMap (include "facemill.fullname" .root) }}
           items:
             - { key: facemill.toml, path: facemill.toml }
-          {{- end }}
+            {{- if .root.Values.topics.overrides }}
+            {{- range include "facemill.topics" .root | fromJsonArray }}
+            - { key: {{ .name }}.yaml, path: topics/{{ .name }}.yaml }
+            {{- end }}
+            {{- end }}
       {{- $own := list }}
       {{- if $kafka.sasl.mechanism }}
       {{- $own = append $own (dict "key" $kafka.sasl.passwordKey "path" "kafka/password") }}

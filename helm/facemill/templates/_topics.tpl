@@ -28,3 +28,29 @@ the values, as a JSON list. Not YAML: that would write 1209600000 as 1.2096e+09.
 {{- end }}
 {{- toRawJson $topics }}
 {{- end }}
+
+{{/* The topics as files of a ConfigMap, where one of them has figures of its own: those the program has not built in. */}}
+{{- define "facemill.topicFiles" -}}
+{{- if .Values.topics.overrides }}
+{{- range include "facemill.topics" . | fromJsonArray }}
+{{ .name }}.yaml: {{ toRawJson . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* How `facemill topics` comes to know the figures of the values, as a JSON list. */}}
+{{- define "facemill.topicFlags" -}}
+{{- if .Values.topics.overrides }}
+{{- list "--dir" "/etc/facemill/topics" | toJson }}
+{{- else }}
+{{- include "facemill.checkFlags" . }}
+{{- end }}
+{{- end }}
+
+{{/* How `facemill check` does, which reads no files: a topic with other figures of its own is a warning to it. */}}
+{{- define "facemill.checkFlags" -}}
+{{- $flags := list }}
+{{- with .Values.topics.partitions }}{{ $flags = concat $flags (list "--partitions" (toString .)) }}{{ end }}
+{{- with .Values.topics.replicas }}{{ $flags = concat $flags (list "--replicas" (toString .)) }}{{ end }}
+{{- toJson $flags }}
+{{- end }}

@@ -4,7 +4,7 @@ and what to do. All of them are collected, so that one attempt shows everything.
 */}}
 {{- define "facemill.validate" -}}
 {{- $wrong := list }}
-{{- range list "facemill.wrongFormats" "facemill.wrongConfig" "facemill.wrongSecrets" "facemill.wrongStages" "facemill.wrongTopics" "facemill.wrongNetwork" "facemill.missingApis" }}
+{{- range list "facemill.wrongFormats" "facemill.wrongConfig" "facemill.wrongSecrets" "facemill.wrongStages" "facemill.wrongTopics" "facemill.wrongNetwork" "facemill.wrongMetrics" "facemill.wrongLabels" "facemill.missingApis" }}
 {{- $wrong = concat $wrong (include . $ | fromJsonArray) }}
 {{- end }}
 {{- if $wrong }}
@@ -40,6 +40,14 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- range $rules }}
 {{- if not (regexMatch (index . 2) (index . 1)) }}
 {{- $wrong = append $wrong (printf "%s: %q is wrong: %s" (index . 0) (index . 1) (index . 3)) }}
+{{- end }}
+{{- end }}
+{{- range list (list "kafka.brokers" .Values.kafka.brokers) (list "cql.contactPoints" (join "," .Values.cql.contactPoints)) }}
+{{- $key := first . }}
+{{- range include "facemill.ports" (dict "hosts" (last .) "more" list) | fromJsonArray }}
+{{- if or (lt (int .) 1) (gt (int .) 65535) }}
+{{- $wrong = append $wrong (printf "%s: there is no port %d; the last is 65535" $key (int .)) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- toJson $wrong }}
@@ -178,9 +186,10 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- $key := ternary "replicas" "autoscaling.maxReplicas" (eq $scaling.kind "none") }}
 {{- $topic := include "facemill.topic" (dict "root" $ "stage" $stage) }}
 {{- $limit := get $partitions $topic | int }}
+{{- $repartition := ternary ", with topics.allowRepartition where the topics are there already (which says what that does to keys)" "" (eq $.Values.topics.manage "job") }}
 {{- /* Topics that somebody else makes may have any number. */}}
 {{- if and (ne $.Values.topics.manage "none") (gt $most $limit) }}
-{{- $wrong = append $wrong (printf "%s.%s: %d processes, but %s has %d partitions, and each has one reader; lower it or raise topics.partitions" $stage $key $most $topic $limit) }}
+{{- $wrong = append $wrong (printf "%s.%s: %d processes, but %s has %d partitions, and each has one reader; lower it or raise topics.partitions%s" $stage $key $most $topic $limit $repartition) }}
 {{- end }}
 {{- if ne $scaling.kind "none" }}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) }}
@@ -193,6 +202,17 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- end }}
 {{- if not (dig "requests" "cpu" "" $values.resources) }}
 {{- $wrong = append $wrong (printf "%s.resources.requests.cpu: autoscaling.kind hpa measures CPU by it; set it" $stage) }}
+{{- end }}
+{{- end }}
+{{- if eq $scaling.kind "keda" }}
+{{- /* KEDA resolves names in its own namespace, where a name of this one is unknown or somebody else's. */}}
+{{- $isFetch := eq $stage "fetch" }}
+{{- $hosts := ternary (urlParse $.Values.prometheus.address).host $.Values.kafka.brokers $isFetch }}
+{{- range without (splitList "," $hosts) "" }}
+{{- $host := regexReplaceAll ":[0-9]+$" . "" }}
+{{- if not (regexMatch "[.:]" $host) }}
+{{- $wrong = append $wrong (printf "%s: KEDA asks it for %s.autoscaling from its own namespace, which does not know %q; write %s.NAMESPACE.svc" (ternary "prometheus.address" "kafka.brokers" $isFetch) $stage $host $host) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if and (eq $scaling.kind "keda") (eq $stage "fetch") }}
@@ -238,6 +258,9 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- if and (eq .Values.topics.manage "none") (or .Values.topics.overrides .Values.topics.partitions .Values.topics.replicas) }}
 {{- $wrong = append $wrong "topics.manage: is none, so topics.partitions, topics.replicas and topics.overrides would do nothing; leave them out" }}
 {{- end }}
+{{- if and (ne .Values.topics.manage "job") (or .Values.topics.allowRepartition .Values.topics.allowLower) }}
+{{- $wrong = append $wrong (printf "topics.manage: is %s, so topics.allowRepartition and topics.allowLower would do nothing, which are for the Job; leave them out" .Values.topics.manage) }}
+{{- end }}
 {{- if and (eq .Values.topics.manage "strimzi") (not .Values.topics.strimzi.cluster) }}
 {{- $wrong = append $wrong "topics.strimzi.cluster: name the Kafka resource that the topics belong to (kubectl get kafka -A)" }}
 {{- end }}
@@ -249,15 +272,63 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- $wrong := list }}
 {{- $policy := .Values.networkPolicy }}
 {{- if $policy.enabled }}
-{{- $ports := dict "kafka" .Values.kafka.brokers "cql" (join "," .Values.cql.contactPoints) "telemetry" (printf ":%s" (include "facemill.telemetryPort" .)) }}
+{{- $ports := dict "kafka" .Values.kafka.brokers "cql" (join "," .Values.cql.contactPoints) }}
 {{- range $name, $hosts := $ports }}
+{{- $_ := set $ports $name (include "facemill.ports" (dict "hosts" $hosts "more" (index $policy $name).ports) | fromJsonArray) }}
+{{- end }}
+{{- $_ := set $ports "telemetry" (include "facemill.telemetryPorts" . | fromJsonArray) }}
+{{- range $name, $open := $ports }}
 {{- $destination := index $policy $name }}
 {{- $web := list }}
-{{- range include "facemill.ports" (dict "hosts" $hosts "more" ($destination.ports | default list)) | fromJsonArray }}
+{{- range $open }}
 {{- if has (int .) (list 80 443) }}{{ $web = append $web . }}{{ end }}
 {{- end }}
 {{- if and $web (not $destination.to) }}
 {{- $wrong = append $wrong (printf "networkPolicy.%s.to: on port %v everything inside the cluster would be open to fetch; say where it is, or set networkPolicy.enabled to false" $name (first $web)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toJson $wrong }}
+{{- end }}
+
+{{/* Figures that nobody gets, or too seldom. */}}
+{{- define "facemill.wrongMetrics" -}}
+{{- $wrong := list }}
+{{- $metrics := .Values.metrics }}
+{{- if eq (include "facemill.telemetryPort" .) "4317" }}
+{{- $wrong = append $wrong "telemetry.endpoint: 4317 is the collector's port for gRPC, and facemill speaks OTLP over HTTP; take that for HTTP, 4318" }}
+{{- end }}
+{{- if and .Values.rules.enabled (not .Values.monitor.enabled) }}
+{{- $wrong = append $wrong "rules.enabled: needs monitor.enabled, without whose figures an alert would fire for ever" }}
+{{- end }}
+{{- if and .Values.rules.enabled (eq $metrics.kind "none") }}
+{{- $wrong = append $wrong "rules.enabled: metrics.kind is none, so that Prometheus would have no figures and an alert would fire for ever; set it" }}
+{{- end }}
+{{- if has $metrics.kind (list "podMonitor" "serviceMonitor") }}
+{{- $unit := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 | dig (regexFind "[a-z]+$" $metrics.interval) 1 }}
+{{- if gt (mul (regexFind "^[0-9]+" $metrics.interval | int64) $unit) 60000 }}
+{{- $wrong = append $wrong (printf "metrics.interval: %s is too long: alerts look back 3 minutes and need several figures in them; take at most 1m" $metrics.interval) }}
+{{- end }}
+{{- end }}
+{{- toJson $wrong }}
+{{- end }}
+
+{{/* Labels that are the chart's own: others in their place would select other pods, or stand there twice. */}}
+{{- define "facemill.wrongLabels" -}}
+{{- $wrong := list }}
+{{- $ofPods := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/part-of" }}
+{{- $ofAll := concat $ofPods (list "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart") }}
+{{- $labels := list (list "commonLabels" .Values.commonLabels $ofAll) }}
+{{- range list "metrics" "rules" "dashboard" }}
+{{- $labels = append $labels (list (printf "%s.labels" .) (index $.Values .).labels $ofAll) }}
+{{- end }}
+{{- range list "fetch" "preprocess" "detect" "monitor" "setup" }}
+{{- $labels = append $labels (list (printf "%s.podLabels" .) (index $.Values .).podLabels $ofPods) }}
+{{- end }}
+{{- range $entry := $labels }}
+{{- range $key, $_ := index $entry 1 }}
+{{- if has $key (index $entry 2) }}
+{{- $wrong = append $wrong (printf "%s.%q: the chart has this label of its own, which its selectors go by; leave it out" (first $entry) $key) }}
 {{- end }}
 {{- end }}
 {{- end }}
