@@ -191,10 +191,17 @@ spec:
 - name: CUDA_CACHE_PATH
   value: /tmp/cuda
 {{- end }}
-{{- $device := dig "detect" "device" "" $values.config }}
-{{- if and (eq .component "detect") $values.detect.gpu.enabled (not $device) }}
+{{- /* The image has these as variables, which are stronger than any file. */}}
+{{- range $key := list "model" "runtime_library" }}
+{{- with dig "detect" $key "" $values.config }}
+- name: FACEMILL__DETECT__{{ upper $key }}
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- $device := dig "detect" "device" (ternary "cuda" "" $values.detect.gpu.enabled) $values.config }}
+{{- if and (eq .component "detect") $device }}
 - name: FACEMILL__DETECT__DEVICE
-  value: cuda
+  value: {{ $device }}
 {{- else if eq .component "setup" }}
 # `facemill check` loads the model, for which the Jobs have no GPU, and memory for one detector.
 - name: FACEMILL__DETECT__DEVICE
