@@ -3,7 +3,8 @@
 #
 # shellcheck disable=SC2154 # bin chart contact work are of kube-test.sh, steps.sh and plain-tests.sh
 
-all_on=(--set contact=ops@example.org --set deadline=2030-01-01T00:00:00Z --set prometheus.address=http://prometheus:9090
+all_on=(--set contact=ops@example.org --set deadline=2030-01-01T00:00:00Z --set kafka.brokers=kafka.kafka.svc:9092
+    --set prometheus.address=http://prometheus.monitoring:9090
     --set fetch.autoscaling.kind=keda --set preprocess.autoscaling.kind=keda --set detect.autoscaling.kind=keda
     --set metrics.kind=podMonitor --set rules.enabled=true --set dashboard.enabled=true
     --set topics.manage=strimzi --set topics.strimzi.cluster=kafka)
@@ -47,6 +48,7 @@ test_strict() {
         [ -e "$values" ] || continue
         name=${values##*/}
         helm template facemill "$chart" --values "$values" --set checkApis=false,topics.strimzi.apiVersion=v1beta2 \
+            --set kafka.brokers=kafka.kafka.svc:9092 --set prometheus.address=http://prometheus.monitoring:9090 \
             >"$work/$name"
         # Namespaces of others are not here.
         sed -i "s/^  namespace: .*/  namespace: $ns/" "$work/$name"

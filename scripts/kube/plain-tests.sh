@@ -115,7 +115,7 @@ completions() {
 }
 
 nothing_of_hooks() {
-    same 'what the hooks left' '' "$(names jobs,pods,configmaps,serviceaccounts,secrets \
+    same 'what the hooks left' '' "$(names jobs,pods,configmaps,serviceaccounts,secrets,networkpolicies \
         --selector app.kubernetes.io/component=setup)"
 }
 
