@@ -59,7 +59,8 @@ rust=$(sed -n 's/^ARG RUST_IMAGE=//p' Dockerfile)
 
 if ! buildah inspect --type image "$debian" >/dev/null 2>&1; then
     echo "Making the stand-in of $debian (once; half a minute)"
-    mmdebstrap --quiet --variant=minbase bookworm "$work/base.tar" http://deb.debian.org/debian
+    # From wherever this machine has its packages.
+    mmdebstrap --quiet --variant=minbase bookworm "$work/base.tar"
     container=$(buildah from scratch)
     buildah add --quiet "$container" "$work/base.tar" / >/dev/null
     buildah commit --quiet --rm "$container" "$debian" >/dev/null
