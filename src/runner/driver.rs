@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     lane::{Lane, LaneLimits},
     ports::{Commit, Delivery, Event, Generation, Offset, Partition, PortError, Source},
-    work::{Done, Work},
+    step::Done,
+    work::Work,
 };
 use crate::{domain::StageName, stages::Stage};
 
@@ -332,7 +333,7 @@ fn port_error<S: Stage>(error: PortError) -> RunnerError {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{model_test::Shared, work::Gate},
+        super::{model_test::Shared, step::Gate},
         *,
     };
     use crate::domain::{Message, Timestamp};

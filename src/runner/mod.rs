@@ -20,6 +20,7 @@ mod model_test;
 mod outlets;
 pub mod ports;
 mod retry;
+mod step;
 mod watermark;
 mod work;
 
@@ -28,5 +29,6 @@ pub use driver::{Runner, RunnerError};
 pub use lane::LaneLimits;
 pub use outlets::{Later, Outlets};
 pub use retry::RetryPolicy;
+pub use step::{Gate, Next, Origin, Step};
 pub use watermark::Watermark;
-pub use work::{Gate, Next, Origin, Step, Work};
+pub use work::Work;

@@ -5,15 +5,16 @@ use std::{cmp::Ordering, collections::HashSet, future::Future, panic::AssertUnwi
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::Semaphore,
     time::{Instant, sleep},
 };
 use tracing::Instrument;
 
 use super::{
     outlets::Outlets,
-    ports::{Delivery, PortError, Publish, ResultStore},
+    ports::{Delivery, PortError, ResultStore},
     retry::RetryPolicy,
+    step::{Done, Gate, Next, Origin, Step},
 };
 use crate::{
     domain::{
@@ -63,68 +64,6 @@ pub struct Work<S> {
     pub health: Arc<Health>,
     /// Begins the spans of its records.
     pub tracer: Tracer,
-}
-
-/// Holds work back while it is closed.
-#[derive(Debug, Clone)]
-pub struct Gate(watch::Receiver<bool>);
-
-impl Gate {
-    /// One that somebody opens and closes.
-    pub fn of(opener: &watch::Sender<bool>) -> Self {
-        Gate(opener.subscribe())
-    }
-
-    /// One that is open for ever.
-    pub fn open() -> Self {
-        Gate(watch::Sender::new(true).subscribe())
-    }
-
-    /// Whoever closed it and has ended since closes it no more.
-    pub(super) fn is_open(&self) -> bool {
-        *self.0.borrow() || self.0.has_changed().is_err()
-    }
-}
-
-/// Where a stage hands over to.
-#[derive(Clone)]
-pub enum Next {
-    /// Nothing comes after the last stage.
-    Nothing,
-    /// The next stage's topic.
-    Topic(Arc<dyn Publish>),
-    /// The next stage itself, in memory: the record is done when that one is done with it.
-    Stage(Arc<dyn Step>),
-}
-
-/// What became of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Done {
-    /// Its effect is durable.
-    Settled,
-    /// Nothing was done with it: it comes again.
-    Abandoned,
-}
-
-/// With what it all began.
-#[derive(Clone, Copy)]
-pub struct Origin<'a> {
-    /// The topic.
-    topic: &'a str,
-    /// The record of that topic.
-    delivery: &'a Delivery,
-    /// The work on it so far.
-    span: &'a Span,
-}
-
-/// A stage that takes messages from the one before it without a topic between them.
-#[async_trait]
-pub trait Step: Send + Sync {
-    /// Carries the message until its effect is durable.
-    ///
-    /// # Errors
-    /// Only where a foreign system is beyond waiting for.
-    async fn take(&self, origin: Origin<'_>, message: Message) -> Result<Done, PortError>;
 }
 
 #[async_trait]

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use super::*;
+use super::{super::ports::Publish, *};
 use crate::{
     domain::{Headers, Settled},
     runner::outlets::Later,

@@ -8,9 +8,10 @@ use std::{
 use super::{
     counts::Counter,
     meter::{Labels, Meter},
+    metric::Metric,
     metrics::{
         DEADLINE, EXPECTED_RATE, GROUP_MEMBERS, GROUP_POSITION, LAG_AGE, LAG_RECORDS, LOG_END, LOG_START,
-        MONITOR_ERRORS, MONITOR_LAST_SUCCESS, Metric, RECORDS_LOST, RETENTION_USED,
+        MONITOR_ERRORS, MONITOR_LAST_SUCCESS, RECORDS_LOST, RETENTION_USED,
     },
 };
 

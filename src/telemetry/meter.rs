@@ -7,7 +7,7 @@ use opentelemetry::{
 
 use super::{
     counts::{Counter, Counters},
-    metrics::{Kind, Metric},
+    metric::{Kind, Metric},
 };
 
 /// Values of labels, by name.

@@ -8,6 +8,7 @@ mod lag;
 mod log_limit;
 mod logs;
 mod meter;
+mod metric;
 pub mod metrics;
 pub mod otlp;
 mod process;

@@ -7,7 +7,8 @@ use super::meter::Meter;
 pub(super) fn observe(meter: &Meter) {
     use super::{
         meter::Labels,
-        metrics::{Metric, PROCESS_CPU, PROCESS_MAX_FDS, PROCESS_MEMORY, PROCESS_OPEN_FDS, PROCESS_START_TIME},
+        metric::Metric,
+        metrics::{PROCESS_CPU, PROCESS_MAX_FDS, PROCESS_MEMORY, PROCESS_OPEN_FDS, PROCESS_START_TIME},
     };
 
     let number = |metric: &Metric, read: fn() -> Option<f64>| {
