@@ -4,6 +4,7 @@
 
 mod dead_letter;
 mod detection;
+mod facts;
 mod hex;
 mod image_id;
 mod message;
@@ -16,9 +17,10 @@ mod url;
 
 pub use dead_letter::{DeadLetter, DeadLetterClass};
 pub use detection::{Face, Point};
+pub use facts::{Facts, Fetched, FrameFormat, Picture, Timings};
 pub use hex::hex;
 pub use image_id::ImageId;
-pub use message::{Facts, Fetched, FrameFormat, MAX_JOB_BYTES, MAX_URL_RECORD_BYTES, Message, Picture, Timings};
+pub use message::{MAX_JOB_BYTES, MAX_URL_RECORD_BYTES, Message};
 pub use outcome::{Failure, Persistence, Reason, Status};
 pub use record::{Headers, Record, RecordError};
 pub use result::{Model, Pipeline, RANKS, ResultRow, Settled, Timestamps};
