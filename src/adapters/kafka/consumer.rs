@@ -125,13 +125,21 @@ impl ConsumerGroup {
     }
 }
 
-/// Whether the topic is there and may be read: its partitions, and whether somebody leads them.
+/// What the brokers tell of a topic, and of themselves.
+pub(super) struct Described {
+    /// Every partition, and whether it has a leader.
+    pub(super) partitions: Vec<(Partition, bool)>,
+    /// All brokers that are up, by number.
+    pub(super) brokers: Vec<i32>,
+}
+
+/// Whether the topic is there and may be read.
 pub(super) fn check_topic<C: rdkafka::ClientContext>(
     client: &rdkafka::client::Client<C>,
     options: &KafkaOptions,
     topic: &str,
     timeout: Duration,
-) -> Result<Vec<(Partition, bool)>, KafkaError> {
+) -> Result<Described, KafkaError> {
     let deadline = Instant::now() + timeout;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -140,7 +148,9 @@ pub(super) fn check_topic<C: rdkafka::ClientContext>(
         let cause = match metadata {
             Ok(metadata) => match metadata.topics().first().map(|found| (found.error(), found.partitions())) {
                 Some((None, found)) => {
-                    return Ok(found.iter().map(|partition| (partition.id(), partition.leader() >= 0)).collect());
+                    let partitions = found.iter().map(|partition| (partition.id(), partition.leader() >= 0)).collect();
+                    let brokers = metadata.brokers().iter().map(|broker| broker.id()).collect();
+                    return Ok(Described { partitions, brokers });
                 }
                 Some((Some(error), _)) => RDKafkaErrorCode::from(error),
                 None => RDKafkaErrorCode::Fail,

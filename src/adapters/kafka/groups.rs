@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ffi::CString, slice, time::Duration};
 
 use rdkafka::{ClientContext, bindings as native, client::Client, types::RDKafkaErrorCode};
 
-use super::native::{Answer, Pending, Refused, refused, text};
+use super::native::{Answer, Patience, Pending, Refused, Whom, refused, text};
 
 /// What a coordinator says of a group. One that nobody has joined yet is there, and has no member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +15,59 @@ pub(super) struct Description {
     pub(super) operations: Vec<u32>,
 }
 
-/// Asks the coordinators of these groups.
-pub(super) fn ask<'c, C: ClientContext>(
+/// What the coordinators of these groups, who are among these brokers, say of them. Blocks.
+pub(super) fn describe<C: ClientContext>(
+    client: &Client<C>,
+    brokers: &[i32],
+    groups: &[&str],
+    patience: Patience<'_>,
+    rights: bool,
+) -> BTreeMap<String, Result<Description, Refused>> {
+    let mut found = BTreeMap::new();
+    let mut refused = None;
+    match ask(client, brokers, groups, patience.left(), rights) {
+        Ok(mut asked) => {
+            let is_known = |found: &BTreeMap<_, Result<_, _>>| {
+                groups.iter().all(|group| found.get(*group).is_some_and(Result::is_ok))
+            };
+            while !is_known(&found)
+                && let Some(answer) = asked.next(patience)
+            {
+                match answer {
+                    Ok(answer) => merge(&mut found, described(&answer)),
+                    Err(why) => refused = Some(why),
+                }
+            }
+        }
+        Err(why) => refused = Some(why),
+    }
+    let refused = refused.unwrap_or_else(Refused::nothing);
+    for group in groups {
+        found.entry((*group).to_owned()).or_insert_with(|| Err(refused.clone()));
+    }
+    found
+}
+
+/// Keeps the word of those who know.
+fn merge(
+    found: &mut BTreeMap<String, Result<Description, Refused>>,
+    answer: BTreeMap<String, Result<Description, Refused>>,
+) {
+    for (group, description) in answer {
+        let is_better = match found.get(&group) {
+            None => true,
+            Some(Ok(_)) => false,
+            Some(Err(known)) => description.is_ok() || known.is_of_another(),
+        };
+        if is_better {
+            found.insert(group, description);
+        }
+    }
+}
+
+fn ask<'c, C: ClientContext>(
     client: &'c Client<C>,
+    brokers: &[i32],
     groups: &[&str],
     timeout: Duration,
     rights: bool,
@@ -28,14 +78,14 @@ pub(super) fn ask<'c, C: ClientContext>(
     let kind = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
     // SAFETY: see native.rs.
     unsafe {
-        Pending::ask(client, kind, timeout, rights, |handle, options, queue| {
+        Pending::ask(client, kind, Whom::Brokers(brokers), timeout, rights, |handle, options, queue| {
             native::rd_kafka_DescribeConsumerGroups(handle, pointers.as_mut_ptr(), pointers.len(), options, queue);
         })
     }
 }
 
-/// What they say, by group.
-pub(super) fn described(answer: &Answer<'_>) -> BTreeMap<String, Result<Description, Refused>> {
+/// What one of them says, by group.
+fn described(answer: &Answer<'_>) -> BTreeMap<String, Result<Description, Refused>> {
     let mut described = BTreeMap::new();
     // SAFETY: see native.rs.
     unsafe {

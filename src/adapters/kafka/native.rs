@@ -85,6 +85,11 @@ impl Refused {
         Self::local(RDKafkaErrorCode::BadMessage, "the answer says nothing of it")
     }
 
+    /// Whether it says no more than that another broker would know.
+    pub(super) fn is_of_another(&self) -> bool {
+        self.code == RDKafkaErrorCode::NotCoordinator
+    }
+
     fn local(code: RDKafkaErrorCode, text: &str) -> Self {
         Refused { code, text: text.to_owned() }
     }
@@ -104,55 +109,68 @@ unsafe extern "C" {
     fn error_code(error: *const native::rd_kafka_error_t) -> c_int;
 }
 
-/// A request that was sent.
+/// Whom to ask.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Whom<'a> {
+    /// Whom librdkafka chooses: those who lead the partitions that the request names, or the controller.
+    Chosen,
+    /// Each of these brokers, by number. So must be asked what only a group's coordinator knows: where librdkafka is
+    /// left to find the coordinator, and that takes longer than the time-out, or the coordinator is gone when it is
+    /// asked, librdkafka uses memory that it has freed and ends the process
+    /// (<https://github.com/confluentinc/librdkafka/issues/4605>; 2.12.1 and, in November 2026, every later one).
+    Brokers(&'a [i32]),
+}
+
+/// Requests that were sent together.
 pub(super) struct Pending<'c> {
     queue: Guard<native::rd_kafka_queue_t>,
+    /// Those that have no answer yet.
+    open: usize,
     client: PhantomData<&'c ()>,
 }
 
-/// What came of it.
-pub(super) struct Answer<'c> {
+/// What came of one.
+pub(super) struct Answer<'p> {
     event: Guard<native::rd_kafka_event_t>,
-    _request: Pending<'c>,
+    pending: PhantomData<&'p ()>,
 }
 
 impl<'c> Pending<'c> {
-    /// Makes a request of this kind with `ask`, which gets handle, options and queue. The brokers have `timeout` for
-    /// it; `rights` asks them to tell what this user may do too.
+    /// Makes a request of this kind with `ask`, which gets handle, options and queue, to each of those who are to be
+    /// asked. The brokers have `timeout` for it; `rights` asks them to tell what this user may do too.
     ///
     /// # Safety
     /// `ask` makes one request that leaves one event in the queue, and keeps none of the three.
     pub(super) unsafe fn ask<C: ClientContext>(
         client: &'c Client<C>,
         kind: native::rd_kafka_admin_op_t,
+        whom: Whom<'_>,
         timeout: Duration,
         rights: bool,
-        ask: impl FnOnce(*mut native::rd_kafka_t, *mut native::rd_kafka_AdminOptions_t, *mut native::rd_kafka_queue_t),
+        mut ask: impl FnMut(*mut native::rd_kafka_t, *mut native::rd_kafka_AdminOptions_t, *mut native::rd_kafka_queue_t),
     ) -> Result<Self, Refused> {
-        let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX).max(1);
+        let handle = client.native_ptr();
         // SAFETY: see above.
-        unsafe {
-            let handle = client.native_ptr();
-            let queue = Guard::new(native::rd_kafka_queue_new(handle), native::rd_kafka_queue_destroy)?;
-            let options = native::rd_kafka_AdminOptions_new(handle, kind);
-            let options = Guard::new(options, native::rd_kafka_AdminOptions_destroy)?;
-            if rights {
-                let refused = native::rd_kafka_AdminOptions_set_include_authorized_operations(options.get(), 1);
-                if let Ok(refused) = Guard::new(refused, native::rd_kafka_error_destroy) {
-                    let text = text(native::rd_kafka_error_string(refused.get()));
-                    return Err(Refused::local(RDKafkaErrorCode::InvalidArgument, &text));
-                }
+        let queue = unsafe { Guard::new(native::rd_kafka_queue_new(handle), native::rd_kafka_queue_destroy)? };
+        let mut pending = Pending { queue, open: 0, client: PhantomData };
+        let brokers = match whom {
+            Whom::Chosen => vec![None],
+            Whom::Brokers(brokers) => brokers.iter().copied().map(Some).collect(),
+        };
+        for broker in brokers {
+            // SAFETY: see above.
+            unsafe {
+                let options = options(handle, kind, broker, timeout, rights)?;
+                ask(handle, options.get(), pending.queue.get());
             }
-            // A time-out that it does not take leaves its own, of a minute: whoever waits has their own.
-            native::rd_kafka_AdminOptions_set_request_timeout(options.get(), millis, ptr::null_mut(), 0);
-            ask(handle, options.get(), queue.get());
-            Ok(Pending { queue, client: PhantomData })
+            pending.open += 1;
         }
+        Ok(pending)
     }
 
-    /// Waits for the answer.
-    pub(super) fn answer(self, patience: Patience<'_>) -> Result<Answer<'c>, Refused> {
-        loop {
+    /// Waits for the next answer; nothing once all are there, or the time is over.
+    pub(super) fn next(&mut self, patience: Patience<'_>) -> Option<Result<Answer<'_>, Refused>> {
+        while self.open > 0 {
             let millis = c_int::try_from(patience.slice().as_millis()).unwrap_or(c_int::MAX);
             // SAFETY: see above.
             let event = unsafe {
@@ -160,13 +178,68 @@ impl<'c> Pending<'c> {
                 Guard::new(event, native::rd_kafka_event_destroy)
             };
             match event {
-                Ok(event) => return Answer { event, _request: self }.checked(),
+                Ok(event) => {
+                    self.open -= 1;
+                    return Some(Answer { event, pending: PhantomData }.checked());
+                }
                 Err(_) if patience.is_over() => {
-                    return Err(Refused::local(RDKafkaErrorCode::OperationTimedOut, "no answer in time"));
+                    self.open = 0;
+                    return Some(Err(Refused::local(RDKafkaErrorCode::OperationTimedOut, "no answer in time")));
                 }
                 Err(_) => {}
             }
         }
+        None
+    }
+
+    /// The first answer that has what was asked. If none has: why not, in the words of those who would know.
+    pub(super) fn first<T>(
+        mut self,
+        patience: Patience<'_>,
+        read: impl Fn(&Answer<'_>) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        let mut refused: Option<Refused> = None;
+        while let Some(answer) = self.next(patience) {
+            match answer.and_then(|answer| read(&answer)) {
+                Ok(found) => return Ok(found),
+                Err(why) if refused.as_ref().is_none_or(Refused::is_of_another) => refused = Some(why),
+                Err(_) => {}
+            }
+        }
+        Err(refused.unwrap_or_else(Refused::nothing))
+    }
+}
+
+/// # Safety
+/// A handle that lives.
+unsafe fn options(
+    handle: *mut native::rd_kafka_t,
+    kind: native::rd_kafka_admin_op_t,
+    broker: Option<i32>,
+    timeout: Duration,
+    rights: bool,
+) -> Result<Guard<native::rd_kafka_AdminOptions_t>, Refused> {
+    let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX).max(1);
+    let invalid = |text: &str| Refused::local(RDKafkaErrorCode::InvalidArgument, text);
+    // SAFETY: see above.
+    unsafe {
+        let options = native::rd_kafka_AdminOptions_new(handle, kind);
+        let options = Guard::new(options, native::rd_kafka_AdminOptions_destroy)?;
+        if rights {
+            let refused = native::rd_kafka_AdminOptions_set_include_authorized_operations(options.get(), 1);
+            if let Ok(refused) = Guard::new(refused, native::rd_kafka_error_destroy) {
+                return Err(invalid(&text(native::rd_kafka_error_string(refused.get()))));
+            }
+        }
+        if let Some(broker) = broker {
+            let taken = native::rd_kafka_AdminOptions_set_broker(options.get(), broker, ptr::null_mut(), 0);
+            if taken != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Err(invalid("no such broker"));
+            }
+        }
+        // A time-out that it does not take leaves its own, of a minute: whoever waits has their own.
+        native::rd_kafka_AdminOptions_set_request_timeout(options.get(), millis, ptr::null_mut(), 0);
+        Ok(options)
     }
 }
 

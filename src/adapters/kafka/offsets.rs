@@ -12,7 +12,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::native::{Answer, Guard, Pending, Refused, refused};
+use super::native::{Answer, Guard, Pending, Refused, Whom, refused};
 use crate::runner::ports::{Offset, Partition};
 
 /// An end of a log.
@@ -37,7 +37,7 @@ pub(super) fn ask_log<'c, C: ClientContext>(
     let kind = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
     // SAFETY: see native.rs.
     unsafe {
-        Pending::ask(client, kind, timeout, false, |handle, options, queue| {
+        Pending::ask(client, kind, Whom::Chosen, timeout, false, |handle, options, queue| {
             native::rd_kafka_ListOffsets(handle, list.ptr(), options, queue);
         })
     }
@@ -67,9 +67,10 @@ pub(super) fn log_offsets(answer: &Answer<'_>) -> BTreeMap<Partition, Result<Off
     offsets
 }
 
-/// Asks a group's coordinator how far it has come in these partitions.
+/// Asks these brokers, of which one is the group's coordinator, how far it has come in these partitions.
 pub(super) fn ask_committed<'c, C: ClientContext>(
     client: &'c Client<C>,
+    brokers: &[i32],
     group: &str,
     topic: &str,
     partitions: &[Partition],
@@ -83,7 +84,7 @@ pub(super) fn ask_committed<'c, C: ClientContext>(
         let request = native::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), list.ptr());
         let request = Guard::new(request, native::rd_kafka_ListConsumerGroupOffsets_destroy)?;
         let mut requests = [request.get()];
-        Pending::ask(client, kind, timeout, false, |handle, options, queue| {
+        Pending::ask(client, kind, Whom::Brokers(brokers), timeout, false, |handle, options, queue| {
             native::rd_kafka_ListConsumerGroupOffsets(handle, requests.as_mut_ptr(), requests.len(), options, queue);
         })
     }

@@ -5,6 +5,7 @@ use rdkafka::consumer::Consumer;
 use super::{
     error::KafkaError,
     look::Watched,
+    native::Patience,
     options::KafkaOptions,
     rights::{Operation, may, may_join},
     survey::Survey,
@@ -49,7 +50,8 @@ impl Probe {
         if let Ok(Some(false)) = may(client, Operation::Read, &self.topic) {
             return Err(refused(self.topic.clone()));
         }
-        if let Ok(Some(false)) = may_join(client, &self.group) {
+        let brokers = self.survey.described(&self.topic, Patience::of(self.timeout, None))?.brokers;
+        if may_join(client, &brokers, &self.group) == Some(false) {
             return Err(refused(format!("the group {}", self.group)));
         }
         Ok(())

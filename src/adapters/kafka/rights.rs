@@ -7,7 +7,7 @@ use rdkafka::{ClientContext, bindings as native, client::Client};
 
 use super::{
     groups,
-    native::{Guard, Patience, Pending},
+    native::{Answer, Guard, Patience, Pending, Whom},
 };
 
 /// Those who know the answer give it at once; it is not worth a longer wait.
@@ -42,11 +42,13 @@ pub(super) fn may<C: ClientContext>(
     Ok(verdict(&of_topic(client, topic)?, operation))
 }
 
-/// Whether this user may be a member of a group; `None` if the brokers do not say.
+/// Whether this user may be a member of a group whose coordinator is among these brokers; `None` if they do not say.
 ///
-/// Blocks. Errors are of librdkafka's words.
-pub(super) fn may_join<C: ClientContext>(client: &Client<C>, group: &str) -> Result<Option<bool>, String> {
-    Ok(verdict(&of_group(client, group)?, Operation::Read))
+/// Blocks.
+pub(super) fn may_join<C: ClientContext>(client: &Client<C>, brokers: &[i32], group: &str) -> Option<bool> {
+    let described = groups::describe(client, brokers, &[group], Patience::of(PATIENCE, None), true).remove(group);
+    // A group that is refused has no rights to tell of.
+    verdict(&described.and_then(Result::ok)?.operations, Operation::Read)
 }
 
 fn verdict(operations: &[u32], operation: Operation) -> Option<bool> {
@@ -61,11 +63,18 @@ fn of_topic<C: ClientContext>(client: &Client<C>, topic: &str) -> Result<Vec<u32
         let mut names = [name.as_ptr()];
         let topics = native::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
         let topics = Guard::new(topics, native::rd_kafka_TopicCollection_destroy).map_err(|refused| refused.text)?;
-        let asked = Pending::ask(client, kind, PATIENCE, true, |handle, options, queue| {
+        let asked = Pending::ask(client, kind, Whom::Chosen, PATIENCE, true, |handle, options, queue| {
             native::rd_kafka_DescribeTopics(handle, topics.get(), options, queue);
         });
-        let answer = asked.and_then(|asked| asked.answer(Patience::of(PATIENCE, None)));
-        let answer = answer.map_err(|refused| refused.text)?;
+        let answered =
+            asked.and_then(|asked| asked.first(Patience::of(PATIENCE, None), |answer| Ok(operations(answer))));
+        answered.map_err(|refused| refused.text)
+    }
+}
+
+fn operations(answer: &Answer<'_>) -> Vec<u32> {
+    // SAFETY: see native.rs.
+    unsafe {
         let result = native::rd_kafka_event_DescribeTopics_result(answer.event());
         let mut count = 0;
         let descriptions = match result.is_null() {
@@ -73,22 +82,14 @@ fn of_topic<C: ClientContext>(client: &Client<C>, topic: &str) -> Result<Vec<u32
             false => native::rd_kafka_DescribeTopics_result_topics(result, &raw mut count),
         };
         if descriptions.is_null() || count == 0 {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let mut count = 0;
         let operations = native::rd_kafka_TopicDescription_authorized_operations(*descriptions, &raw mut count);
-        Ok(match operations.is_null() {
+        match operations.is_null() {
             true => Vec::new(),
             // Read as numbers: a newer librdkafka may have more of them than the Rust type has.
             false => slice::from_raw_parts(operations.cast::<u32>(), count).to_vec(),
-        })
+        }
     }
-}
-
-fn of_group<C: ClientContext>(client: &Client<C>, group: &str) -> Result<Vec<u32>, String> {
-    let answer = groups::ask(client, &[group], PATIENCE, true);
-    let answer = answer.and_then(|asked| asked.answer(Patience::of(PATIENCE, None))).map_err(|refused| refused.text)?;
-    // A group that is refused has no rights to tell of.
-    let described = groups::described(&answer).remove(group).and_then(Result::ok);
-    Ok(described.map(|description| description.operations).unwrap_or_default())
 }

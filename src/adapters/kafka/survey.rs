@@ -14,7 +14,7 @@ use rdkafka::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    consumer::check_topic,
+    consumer::{Described, check_topic},
     error::{KafkaError, config_error, is_denied},
     groups,
     look::{Log, TopicLook, Watched},
@@ -56,6 +56,15 @@ pub struct Survey {
     consumer: BaseConsumer<Quiet>,
     options: KafkaOptions,
     timeout: Duration,
+}
+
+/// Whom to ask of a topic.
+#[derive(Debug, Default)]
+struct Led {
+    /// Those that have a leader.
+    partitions: Vec<Partition>,
+    /// One of them is the coordinator of its group.
+    brokers: Vec<i32>,
 }
 
 /// What goes wrong is in the answers: the log has it for those who ask for it.
@@ -102,8 +111,9 @@ impl Survey {
     /// # Errors
     /// When no broker answers at all.
     pub fn look(&self, watched: &[Watched], stop: Option<&CancellationToken>) -> Result<Vec<TopicLook>, KafkaError> {
-        let mut looks = self.offsets(watched, self.timeout / PHASES, stop)?;
-        self.members(watched, Patience::of(self.timeout / PHASES, stop), &mut looks);
+        let phase = self.timeout / PHASES;
+        let (mut looks, brokers) = self.offsets_of(watched, phase, stop)?;
+        self.members(watched, &brokers, Patience::of(phase, stop), &mut looks);
         Ok(looks)
     }
 
@@ -115,40 +125,51 @@ impl Survey {
         phase: Duration,
         stop: Option<&CancellationToken>,
     ) -> Result<Vec<TopicLook>, KafkaError> {
+        Ok(self.offsets_of(watched, phase, stop)?.0)
+    }
+
+    /// The same, and the brokers that are up.
+    fn offsets_of(
+        &self,
+        watched: &[Watched],
+        phase: Duration,
+        stop: Option<&CancellationToken>,
+    ) -> Result<(Vec<TopicLook>, Vec<i32>), KafkaError> {
         // Errors of connections pile up where nobody takes them.
         while self.consumer.poll(Duration::ZERO).is_some() {}
         let patience = Patience::of(self.timeout, stop);
         let phase = || patience.at_most(phase);
         let mut looks = Vec::new();
-        let mut partitions = Vec::new();
+        let mut topics = Vec::new();
         for Watched { topic, .. } in watched {
             let mut look = TopicLook::default();
-            partitions.push(match self.partitions(topic, patience) {
-                Ok(found) => self.led(topic, &found, &mut look),
+            topics.push(match self.described(topic, patience) {
+                Ok(found) => Led { partitions: led(topic, &found.partitions, &mut look), brokers: found.brokers },
                 Err(error @ KafkaError::Unreachable { .. }) => return Err(error),
                 Err(error) => {
                     look.errors.push(error);
-                    Vec::new()
+                    Led::default()
                 }
             });
             looks.push(look);
         }
         // In this order: a position that lies below a start that was seen before it is below it indeed, and none lies
         // beyond an end that is seen after it.
-        let starts = self.ends(watched, &partitions, End::Start, phase(), &mut looks);
-        self.positions(watched, &partitions, phase(), &mut looks);
-        let ends = self.ends(watched, &partitions, End::End, phase(), &mut looks);
+        let starts = self.ends(watched, &mut topics, End::Start, phase(), &mut looks);
+        self.positions(watched, &mut topics, phase(), &mut looks);
+        let ends = self.ends(watched, &mut topics, End::End, phase(), &mut looks);
         for ((look, starts), ends) in looks.iter_mut().zip(starts).zip(ends) {
             let log = |(partition, start): (Partition, Offset)| {
                 Some((partition, Log { start, end: ends.get(&partition).copied()?.max(start) }))
             };
             look.logs = starts.into_iter().filter_map(log).collect();
         }
-        Ok(looks)
+        let brokers = topics.into_iter().map(|topic| topic.brokers).max_by_key(Vec::len).unwrap_or_default();
+        Ok((looks, brokers))
     }
 
-    /// Every partition, and whether it has a leader.
-    fn partitions(&self, topic: &str, patience: Patience<'_>) -> Result<Vec<(Partition, bool)>, KafkaError> {
+    /// The topic's partitions, and the brokers that are up.
+    pub(super) fn described(&self, topic: &str, patience: Patience<'_>) -> Result<Described, KafkaError> {
         loop {
             let timeout = patience.left().min(SLICE);
             match check_topic(self.consumer.client(), &self.options, topic, timeout) {
@@ -158,30 +179,23 @@ impl Survey {
         }
     }
 
-    /// Those that somebody leads: nobody can say anything of the others.
-    fn led(&self, topic: &str, partitions: &[(Partition, bool)], look: &mut TopicLook) -> Vec<Partition> {
-        let leaderless: Vec<_> = partitions.iter().filter(|(_, led)| !led).map(|(partition, _)| *partition).collect();
-        if !leaderless.is_empty() {
-            look.errors.push(KafkaError::NoLeader { topic: topic.to_owned(), partitions: leaderless });
-        }
-        partitions.iter().filter(|(_, led)| *led).map(|(partition, _)| *partition).collect()
-    }
-
     /// Where the logs of all topics start or end.
     fn ends(
         &self,
         watched: &[Watched],
-        partitions: &[Vec<Partition>],
+        topics: &mut [Led],
         end: End,
         patience: Patience<'_>,
         looks: &mut [TopicLook],
     ) -> Vec<BTreeMap<Partition, Offset>> {
-        let ask = |watched: &Watched, partitions: &[Partition]| {
+        let ask = |watched: &Watched, Led { partitions, .. }: &Led| {
             Some(offsets::ask_log(self.consumer.client(), &watched.topic, partitions, end, patience.left()))
         };
-        let answers = self.ask_all(watched, partitions, patience, ask, |answer| Ok(offsets::log_offsets(answer)));
+        let answers = self.ask_all(watched, topics, patience, ask, |answer| Ok(offsets::log_offsets(answer)));
         let mut found = Vec::new();
-        for (((answer, look), watched), partitions) in answers.into_iter().zip(looks).zip(watched).zip(partitions) {
+        for (((answer, look), watched), Led { partitions, .. }) in
+            answers.into_iter().zip(looks).zip(watched).zip(topics)
+        {
             let offsets = self.noted(&watched.topic, None, answer, &mut look.errors);
             if offsets.len() < partitions.len() && look.errors.is_empty() {
                 let cause = format!("{} of {} partitions have answered", offsets.len(), partitions.len());
@@ -193,20 +207,15 @@ impl Survey {
     }
 
     /// What the groups have committed.
-    fn positions(
-        &self,
-        watched: &[Watched],
-        partitions: &[Vec<Partition>],
-        patience: Patience<'_>,
-        looks: &mut [TopicLook],
-    ) {
+    fn positions(&self, watched: &[Watched], topics: &mut [Led], patience: Patience<'_>, looks: &mut [TopicLook]) {
         let client = self.consumer.client();
-        let ask = |Watched { topic, group }: &Watched, partitions: &[Partition]| {
-            group.as_ref().map(|group| offsets::ask_committed(client, group, topic, partitions, patience.left()))
+        let ask = |Watched { topic, group }: &Watched, Led { partitions, brokers }: &Led| {
+            let group = group.as_ref()?;
+            Some(offsets::ask_committed(client, brokers, group, topic, partitions, patience.left()))
         };
-        let answers = self.ask_all(watched, partitions, patience, ask, offsets::committed);
-        for (((answer, look), Watched { topic, group }), partitions) in
-            answers.into_iter().zip(looks).zip(watched).zip(partitions)
+        let answers = self.ask_all(watched, topics, patience, ask, offsets::committed);
+        for (((answer, look), Watched { topic, group }), Led { partitions, .. }) in
+            answers.into_iter().zip(looks).zip(watched).zip(topics)
         {
             look.committed = self.noted(topic, group.as_deref(), answer, &mut look.errors);
             // What is not told is no lag of 0.
@@ -222,22 +231,21 @@ impl Survey {
     fn ask_all<'c, T>(
         &'c self,
         watched: &[Watched],
-        partitions: &[Vec<Partition>],
+        topics: &mut [Led],
         patience: Patience<'_>,
-        ask: impl Fn(&Watched, &[Partition]) -> Option<Result<Pending<'c>, Refused>>,
+        ask: impl Fn(&Watched, &Led) -> Option<Result<Pending<'c>, Refused>>,
         read: impl Fn(&Answer<'_>) -> Offsets<T>,
     ) -> Vec<Offsets<T>> {
         let mut answers: Vec<Offsets<T>> = watched.iter().map(|_| Ok(BTreeMap::new())).collect();
-        let mut is_open: Vec<bool> = partitions.iter().map(|partitions| !partitions.is_empty()).collect();
+        let mut is_open: Vec<bool> = topics.iter().map(|topic| !topic.partitions.is_empty()).collect();
         loop {
-            let topics = watched.iter().zip(partitions).zip(&is_open);
-            let asked: Vec<_> = topics
-                .map(|((watched, partitions), open)| if *open { ask(watched, partitions) } else { None })
-                .collect();
+            let asked = watched.iter().zip(&*topics).zip(&is_open);
+            let asked: Vec<_> =
+                asked.map(|((watched, topic), open)| if *open { ask(watched, topic) } else { None }).collect();
             for ((asked, answer), open) in asked.into_iter().zip(&mut answers).zip(&mut is_open) {
                 *open = asked.is_some();
                 if let Some(asked) = asked {
-                    *answer = asked.and_then(|asked| asked.answer(patience)).and_then(|answer| read(&answer));
+                    *answer = asked.and_then(|asked| asked.first(patience, &read));
                     *open = passes(answer);
                 }
             }
@@ -245,32 +253,29 @@ impl Survey {
                 return answers;
             }
             thread::sleep(AGAIN);
-            for (watched, _) in watched.iter().zip(&is_open).filter(|(_, open)| **open) {
-                // So that librdkafka knows who leads them now. If not, the answer says so.
-                let _ = self.partitions(&watched.topic, patience);
+            for ((watched, topic), _) in watched.iter().zip(&mut *topics).zip(&is_open).filter(|(_, open)| **open) {
+                // So that librdkafka knows who leads them now, and we which brokers there are. If not, the answer says so.
+                if let Ok(found) = self.described(&watched.topic, patience) {
+                    topic.brokers = found.brokers;
+                }
             }
         }
     }
 
     /// How many members the groups have.
-    fn members(&self, watched: &[Watched], patience: Patience<'_>, looks: &mut [TopicLook]) {
+    fn members(&self, watched: &[Watched], brokers: &[i32], patience: Patience<'_>, looks: &mut [TopicLook]) {
         let groups: BTreeSet<&str> = watched.iter().filter_map(|watched| watched.group.as_deref()).collect();
         if groups.is_empty() {
             return;
         }
         let groups: Vec<_> = groups.into_iter().collect();
-        let asked = groups::ask(self.consumer.client(), &groups, patience.left(), false);
-        let answer = asked.and_then(|asked| asked.answer(patience));
-        let described = answer.map(|answer| groups::described(&answer));
+        let described = groups::describe(self.consumer.client(), brokers, &groups, patience, false);
         for (look, Watched { topic, group }) in looks.iter_mut().zip(watched) {
             let Some(group) = group else { continue };
-            let description = match &described {
-                Ok(described) => described.get(group).cloned().unwrap_or_else(|| Err(Refused::nothing())),
-                Err(refused) => Err(refused.clone()),
-            };
-            match description {
-                Ok(description) => look.members = Some(description.members),
-                Err(refused) => look.errors.push(self.error(topic, Some(group), &refused)),
+            match described.get(group) {
+                Some(Ok(description)) => look.members = Some(description.members),
+                Some(Err(refused)) => look.errors.push(self.error(topic, Some(group), refused)),
+                None => look.errors.push(self.error(topic, Some(group), &Refused::nothing())),
             }
         }
     }
@@ -310,6 +315,15 @@ impl Survey {
         }
         unanswered(topic, group, refused.text.clone())
     }
+}
+
+/// Those that somebody leads: nobody can say anything of the others.
+fn led(topic: &str, partitions: &[(Partition, bool)], look: &mut TopicLook) -> Vec<Partition> {
+    let leaderless: Vec<_> = partitions.iter().filter(|(_, led)| !led).map(|(partition, _)| *partition).collect();
+    if !leaderless.is_empty() {
+        look.errors.push(KafkaError::NoLeader { topic: topic.to_owned(), partitions: leaderless });
+    }
+    partitions.iter().filter(|(_, led)| *led).map(|(partition, _)| *partition).collect()
 }
 
 fn unanswered(topic: &str, group: Option<&str>, cause: String) -> KafkaError {

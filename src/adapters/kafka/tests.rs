@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext, types::RDKafkaRespErr};
+use rdkafka::{
+    mocking::{MockCluster, MockCoordinator},
+    producer::DefaultProducerContext,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
 use tokio::time::timeout;
 
 use super::*;
@@ -19,7 +23,11 @@ struct Brokers(MockCluster<'static, DefaultProducerContext>);
 
 impl Brokers {
     fn new(partitions: i32) -> Self {
-        let cluster = MockCluster::new(1).unwrap();
+        Self::of(1, partitions)
+    }
+
+    fn of(brokers: i32, partitions: i32) -> Self {
+        let cluster = MockCluster::new(brokers).unwrap();
         cluster.create_topic(TOPIC, partitions, 1).unwrap();
         Brokers(cluster)
     }
@@ -397,4 +405,45 @@ async fn a_survey_without_brokers_says_so_and_ends_when_it_is_told_to() {
     let (looked, took) = look(&stop);
     assert!(matches!(looked, Err(KafkaError::Unreachable { .. })), "{looked:?}");
     assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+/// librdkafka ends the process where it is left to find a coordinator that comes up after the time-out of the request.
+/// The mock lets every broker answer for the group: what matters is that the process is still there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_comes_back_after_the_look_is_over_does_not_end_the_process() {
+    let brokers = Brokers::of(2, 1);
+    brokers.0.partition_leader(TOPIC, 0, Some(1)).unwrap();
+    brokers.0.coordinator(MockCoordinator::Group("facemill.fetch".to_owned()), 2).unwrap();
+    brokers.topic().publish(&record(1)).await.unwrap();
+    let survey = Survey::new(&brokers.options(), "facemill.fetch", SOON).unwrap();
+    let look =
+        |phase| tokio::task::block_in_place(|| survey.offsets(&[watched(TOPIC)], phase, None).unwrap().remove(0));
+    brokers.0.broker_down(2).unwrap();
+    for _ in 0..3 {
+        look(Duration::from_millis(300));
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    brokers.0.broker_up(2).unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let seen = look(SOON);
+    assert!(seen.errors.is_empty() && seen.lag() == 1, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_found_whichever_broker_coordinates_it() {
+    const BROKERS: usize = 3;
+    let brokers = Brokers::of(BROKERS as i32, 1);
+    brokers.topic().publish(&record(1)).await.unwrap();
+    let survey = Survey::new(&brokers.options(), "facemill.fetch", SOON).unwrap();
+    // All but one say that it is another; all do, twice, while it moves; for longer than a look lasts.
+    for (refusals, is_found) in [(BROKERS - 1, true), (2 * BROKERS, true), (1000 * BROKERS, false)] {
+        let others = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR; refusals];
+        brokers.0.request_errors(RDKafkaApiKey::OffsetFetch, &others);
+        let phase = if is_found { SOON } else { Duration::from_secs(1) };
+        let seen = tokio::task::block_in_place(|| survey.offsets(&[watched(TOPIC)], phase, None).unwrap().remove(0));
+        match is_found {
+            true => assert!(seen.errors.is_empty() && seen.lag() == 1, "{refusals}: {seen:?}"),
+            false => assert!(matches!(&seen.errors[..], [KafkaError::Unanswered { .. }]), "{seen:?}"),
+        }
+    }
 }
