@@ -114,8 +114,8 @@ fn build_preprocess(
     Ok(Preprocess::with_decoders(options, start)?)
 }
 
-/// The detector, and the model that it runs.
-fn build_detect(settings: &Settings, timings: &Timings) -> Result<(Detect<YunetSession>, Model), AppError> {
+/// The model, with so many sessions.
+fn load_model(settings: &Settings, sessions: usize, timings: &Timings) -> Result<OnnxModel, AppError> {
     let detect = &settings.detect;
     let source = ModelSource {
         runtime_library: detect.runtime_library.clone(),
@@ -127,7 +127,13 @@ fn build_detect(settings: &Settings, timings: &Timings) -> Result<(Detect<YunetS
             DeviceSetting::Cuda => Device::Cuda,
         },
     };
-    let OnnxModel { identity, sessions } = OnnxModel::load(&source, threads(detect.threads).get(), timings)?;
+    Ok(OnnxModel::load(&source, sessions, timings)?)
+}
+
+/// The detector, and the model that it runs.
+fn build_detect(settings: &Settings, timings: &Timings) -> Result<(Detect<YunetSession>, Model), AppError> {
+    let detect = &settings.detect;
+    let OnnxModel { identity, sessions } = load_model(settings, threads(detect.threads).get(), timings)?;
     let options = DetectOptions {
         working_size: detect.working_size,
         score_threshold: detect.score_threshold,
@@ -137,12 +143,13 @@ fn build_detect(settings: &Settings, timings: &Timings) -> Result<(Detect<YunetS
     Ok((Detect::new(sessions, options).map_err(AppError::Threads)?, identity))
 }
 
-/// Loads model and runtime, and lets them go again.
+/// Loads model and runtime, and lets them go again. One session tells as much as one for each core, and fits beside
+/// the monitor.
 ///
 /// # Errors
 /// When one of them is not there, not the right one, or does not load.
 pub fn check_detector(settings: &Settings) -> Result<Model, AppError> {
-    build_detect(settings, &Timings::default()).map(|(_, model)| model)
+    load_model(settings, 1, &Timings::default()).map(|model| model.identity)
 }
 
 /// How frames are written: as the setting says, or in the way that `auto` stands for here.
