@@ -10,7 +10,8 @@ queries.py --check URL           asks the Prometheus at URL, which has scraped a
                                  rule that could not be evaluated
     --window 1m                  what the dashboard's $__rate_interval stands for (5m)
     --allow-empty 'TITLE=WHY'    a panel that may be empty in this run; may be repeated. Optional settings, such as the
-                                 deadline, are known; --strict wants them too
+                                 deadline, are known; --strict wants them too, and a series of every metric that
+                                 is asked for
 queries.py --self-test           whether it reads PromQL rightly
 queries.py --faster 60           prints the rules with every duration divided by 60, in whole seconds and at least one:
                                  a test that runs the real rules does not wait for 20 minutes
@@ -209,8 +210,11 @@ def check(url, window, allowed, strict):
             faults.append(f"rule {rule['name']}: {rule['lastError']}")
     asked = set().union(*(metrics_of(expr) for _, _, expr in panel_queries()))
     unseen = sorted(asked - set(ask(url, "label/__name__/values")))
-    # Not a fault: a reason that nothing had has no series, and the query says 0.
-    notes = [f"no series so far: {', '.join(unseen)}"] if unseen else []
+    # A query that says 0 for want of a series has a result all the same. Where nothing may be missing that is a fault:
+    # no other query would tell that a metric has another name.
+    notes = [f"no series so far: {', '.join(unseen)}"] if unseen and not strict else []
+    if strict:
+        faults.extend(f"no series of {metric}" for metric in unseen if not FOREIGN.match(metric))
     for line in (*empty, *notes, *faults):
         print(line)
     print(f"{count} queries of the dashboard, {len(loaded)} rules that are loaded: {len(faults)} faults")

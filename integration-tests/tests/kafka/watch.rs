@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    cluster::{Cluster, until},
+    cluster::{Cluster, Setup, until},
     prometheus::Prometheus,
     site::Site,
 };
@@ -19,7 +19,8 @@ fn named(name: &str, stage: &str) -> (String, String) {
 fn a_stage_that_is_stopped_sets_off_the_alerts_on_its_lag_which_end_when_it_is_back() {
     const FIRST: usize = 150;
     const URLS: usize = 400;
-    let (cluster, site) = (Cluster::new("watch"), Site::new(Duration::ZERO));
+    let (cluster, site) =
+        (Cluster::with("watch", &Setup { later: &["1s"], ..Setup::default() }), Site::new(Duration::ZERO));
     let watched = "--set kafka.expected_rate=20 --set monitor.deadline=2030-01-01T00:00:00Z --set monitor.interval=1s";
     let monitor = cluster.monitor(watched);
     // Name servers that do not answer, on loopback.
