@@ -273,6 +273,7 @@ impl<S: Stage> Work<S> {
                 let done = stage.take(origin, message).await?;
                 if done == Done::Settled {
                     origin.span.outcome("handed_over", None);
+                    self.metrics.fused.add(1);
                 }
                 return Ok(done);
             }

@@ -69,6 +69,8 @@ async fn fused_stages_are_children_of_the_first() {
     let first = with(recorder.stage("fetch", "urls"), hands_over, &world);
     let first = Work { next: Next::Stage(Arc::new(second)), ..first };
     first.carry(&delivery(URL)).await.unwrap();
+    let counted = (first.metrics.fused.get(), first.metrics.handed_over.get());
+    assert_eq!(counted, (1, 0), "what no topic has taken is counted by itself");
     let fused = recorder.span("detect");
     assert_eq!(parent(&recorder, &fused).as_deref(), Some("process urls"));
     assert_eq!(parent(&recorder, &recorder.span("write the result")).as_deref(), Some("detect"));

@@ -32,6 +32,12 @@ pub const RECORDS_SETTLED: Metric = counter(
 );
 pub const RECORDS_HANDED_OVER: Metric =
     counter("facemill.records.handed_over", "{record}", STAGE, "Records that the next stage's topic has taken");
+pub const RECORDS_FUSED: Metric = counter(
+    "facemill.records.fused",
+    "{record}",
+    STAGE,
+    "Records that the next stage took in the same process, without a topic between them",
+);
 pub const HANDED_OVER: Metric =
     counter("facemill.handed_over", "By", STAGE, "Bytes of the records that the next stage's topic has taken");
 pub const FETCHED: Metric = counter("facemill.fetched", "By", STAGE, "Bytes of fetched pictures");
@@ -298,6 +304,7 @@ pub const ALL: &[(&str, &[Metric])] = &[
             RECEIVED,
             RECORDS_SETTLED,
             RECORDS_HANDED_OVER,
+            RECORDS_FUSED,
             HANDED_OVER,
             FETCHED,
             RECORDS_SKIPPED,

@@ -11,7 +11,7 @@ use super::{
     meter::{Find, Labels, Meter, Read, Timings},
     metrics::{
         ATTEMPT_DURATION, DEAD_LETTERS, FACES, FETCHED, HANDED_OVER, HELD_BACK, LANE_AGE, LANE_FILL, LANE_RECORDS,
-        LANE_RUNNING, LANE_SIZE, OUTCOMES, PAUSED_PARTITIONS, PAUSES, RECEIVED, RECORD_DURATION, RECORDS_HANDED_OVER,
+        LANE_RUNNING, LANE_SIZE, OUTCOMES, PAUSED_PARTITIONS, PAUSES, RECEIVED, RECORD_DURATION, RECORDS_FUSED, RECORDS_HANDED_OVER,
         RECORDS_POSTPONED, RECORDS_RECEIVED, RECORDS_SETTLED, RECORDS_SKIPPED, RETRIES,
     },
 };
@@ -29,6 +29,8 @@ pub struct StageMetrics {
     pub handed_over: Counter,
     /// Their bytes.
     pub handed_over_bytes: Counter,
+    /// Records that the next stage took in the same process.
+    pub fused: Counter,
     /// Bytes of fetched bodies.
     pub fetched_bytes: Counter,
     /// URLs that had a row already, so that no work was done.
@@ -89,12 +91,13 @@ impl StageMetrics {
             outcomes: Counters::of(&[[DETECTED, ""]]),
             ..StageMetrics::default()
         });
-        let counters: [(_, Find<StageMetrics>); 8] = [
+        let counters: [(_, Find<StageMetrics>); 9] = [
             (&RECORDS_RECEIVED, |of| &of.received),
             (&RECEIVED, |of| &of.received_bytes),
             (&RECORDS_SETTLED, |of| &of.settled),
             (&RECORDS_HANDED_OVER, |of| &of.handed_over),
             (&HANDED_OVER, |of| &of.handed_over_bytes),
+            (&RECORDS_FUSED, |of| &of.fused),
             (&FETCHED, |of| &of.fetched_bytes),
             (&RECORDS_SKIPPED, |of| &of.skipped),
             (&FACES, |of| &of.faces),
