@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{AppError, Topics};
 use crate::{
@@ -55,7 +56,20 @@ impl Backlog {
     pub(super) async fn watch(self, gate: watch::Sender<bool>) {
         let mut this = self;
         while !gate.is_closed() {
-            let (back, progress) = match tokio::task::spawn_blocking(move || this.look()).await {
+            let stop = CancellationToken::new();
+            let mut looking = tokio::task::spawn_blocking({
+                let stop = stop.clone();
+                move || this.look(&stop)
+            });
+            let looked = tokio::select! {
+                looked = &mut looking => looked,
+                // The process's end waits for the thread, and must not wait for brokers that hang.
+                () = gate.closed() => {
+                    stop.cancel();
+                    looking.await
+                }
+            };
+            let (back, progress) = match looked {
                 Ok(looked) => looked,
                 Err(error) => {
                     tracing::error!(%error, "the backlog is not watched any more");
@@ -66,6 +80,8 @@ impl Backlog {
             this = back;
             match progress {
                 Ok(waiting) => this.decide(waiting, &gate),
+                // Whoever asked has gone, and that it has no answer tells nobody anything.
+                Err(_) if stop.is_cancelled() => return,
                 // It stays as it is: without an answer nobody knows better.
                 Err(error) => tracing::warn!(%error, "cannot tell how far preprocess is behind"),
             }
@@ -73,8 +89,8 @@ impl Backlog {
         }
     }
 
-    fn look(self) -> (Self, Result<u64, KafkaError>) {
-        let progress = self.probe.progress();
+    fn look(self, stop: &CancellationToken) -> (Self, Result<u64, KafkaError>) {
+        let progress = self.probe.progress(Some(stop));
         let bytes = progress.map(|progress| (progress.lag as f64 * self.mean_bytes()) as u64);
         (self, bytes)
     }
@@ -123,6 +139,7 @@ async fn limit(settings: &Settings, kafka: &KafkaOptions, topic: &str) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::kafka::Secret;
 
     #[test]
     fn the_gate_closes_above_the_limit_and_opens_when_a_fifth_of_it_is_free() {
@@ -130,5 +147,17 @@ mod tests {
         assert_eq!(turn(true, 101, 100), Some(false));
         assert_eq!(turn(false, 90, 100), None, "or it would flap");
         assert_eq!(turn(false, 80, 100), Some(true));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_end_does_not_wait_for_brokers_that_do_not_answer() {
+        let nobody = ("bootstrap.servers".to_owned(), Secret("127.0.0.1:1".to_owned()));
+        let probe = Probe::new(&KafkaOptions { properties: vec![nobody] }, "group", "topic", TIMEOUT).unwrap();
+        let backlog = Backlog { probe, topic: "topic".to_owned(), limit: 1, metrics: Vec::new(), expected_bytes: 1.0 };
+        let (gate, asked_for) = watch::channel(true);
+        let watching = tokio::spawn(backlog.watch(gate));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(asked_for);
+        tokio::time::timeout(TIMEOUT / 2, watching).await.expect("at once").unwrap();
     }
 }

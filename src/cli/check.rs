@@ -153,7 +153,7 @@ fn groups(settings: &Settings, kafka: &KafkaOptions, stages: &[StageName], timeo
     let inputs = |stage: &StageName| names.inputs(*stage).into_iter().map(|topic| (*stage, topic)).collect::<Vec<_>>();
     let finding = |(stage, topic): (StageName, String)| {
         let group = names.group(stage, &topic);
-        let progress = |probe: Probe| probe.progress().and_then(|progress| probe.rights().map(|()| progress));
+        let progress = |probe: Probe| probe.progress(None).and_then(|progress| probe.rights().map(|()| progress));
         match Probe::new(kafka, &group, &topic, timeout).and_then(progress) {
             Ok(progress) => {
                 Finding::ok("group", format!("{group} may read {topic}; {} records wait for it", progress.lag))
@@ -169,7 +169,7 @@ fn abandoned(settings: &Settings, kafka: &KafkaOptions, cluster: &Cluster, timeo
     let names = Topics(settings);
     let looked = |topic: &str| {
         let group = names.group(StageName::Fetch, topic);
-        let progress = Probe::new(kafka, &group, topic, timeout).and_then(|probe| probe.progress());
+        let progress = Probe::new(kafka, &group, topic, timeout).and_then(|probe| probe.progress(None));
         of_abandoned(topic, &group, progress.map(|progress| progress.lag))
     };
     names.abandoned(cluster.topics.keys()).into_iter().filter_map(looked).collect()

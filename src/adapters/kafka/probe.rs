@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     error::KafkaError,
@@ -57,13 +58,13 @@ impl Probe {
         Ok(())
     }
 
-    /// Where the group is in the topic. Blocks.
+    /// Where the group is in the topic. Blocks, until `stop` at the longest.
     ///
     /// # Errors
     /// When the topic or the group is not for us, not there, or no broker answers.
-    pub fn progress(&self) -> Result<Progress, KafkaError> {
+    pub fn progress(&self, stop: Option<&CancellationToken>) -> Result<Progress, KafkaError> {
         let watched = Watched { topic: self.topic.clone(), group: Some(self.group.clone()) };
-        let look = self.survey.offsets(&[watched], self.timeout, None)?.pop().unwrap_or_default();
+        let look = self.survey.offsets(&[watched], self.timeout, stop)?.pop().unwrap_or_default();
         let progress = Progress { partitions: look.logs.len(), lag: look.lag() };
         look.errors.into_iter().next().map_or(Ok(progress), Err)
     }
