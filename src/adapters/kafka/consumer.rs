@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::{
     context::{Assignment, GroupContext, RIGHTS, Watch},
-    error::{KafkaError, config_error, is_denied, port_error},
+    error::{KafkaError, config_error, is_denied, port_error, unanswered},
     options::{KafkaOptions, client_config},
     record::{appended_at, record_of},
 };
@@ -145,17 +145,17 @@ pub(super) fn check_topic<C: rdkafka::ClientContext>(
         let left = deadline.saturating_duration_since(Instant::now());
         let metadata =
             client.fetch_metadata(Some(topic), left.clamp(Duration::from_millis(100), Duration::from_secs(5)));
-        let cause = match metadata {
+        let (cause, is_of_topic) = match metadata {
             Ok(metadata) => match metadata.topics().first().map(|found| (found.error(), found.partitions())) {
                 Some((None, found)) => {
                     let partitions = found.iter().map(|partition| (partition.id(), partition.leader() >= 0)).collect();
                     let brokers = metadata.brokers().iter().map(|broker| broker.id()).collect();
                     return Ok(Described { partitions, brokers });
                 }
-                Some((Some(error), _)) => RDKafkaErrorCode::from(error),
-                None => RDKafkaErrorCode::Fail,
+                Some((Some(error), _)) => (RDKafkaErrorCode::from(error), true),
+                None => (RDKafkaErrorCode::Fail, true),
             },
-            Err(error) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+            Err(error) => (error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), false),
         };
         match cause {
             RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
@@ -164,6 +164,7 @@ pub(super) fn check_topic<C: rdkafka::ClientContext>(
             denied if is_denied(denied) => {
                 return Err(KafkaError::Denied { topic: topic.to_owned(), cause: denied.to_string() });
             }
+            cause if left.is_zero() && is_of_topic => return Err(unanswered(topic, None, cause.to_string())),
             cause if left.is_zero() => {
                 let brokers = options.get("bootstrap.servers").unwrap_or_default().to_owned();
                 return Err(KafkaError::Unreachable { brokers, cause: cause.to_string() });

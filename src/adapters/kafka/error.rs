@@ -123,3 +123,12 @@ pub(super) fn is_denied(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::Authentication
     )
 }
+
+/// No answer of a topic, or of a group in it.
+pub(super) fn unanswered(topic: &str, group: Option<&str>, cause: String) -> KafkaError {
+    let what = match group {
+        Some(group) => format!("the group '{group}' in the topic '{topic}'"),
+        None => format!("the topic '{topic}'"),
+    };
+    KafkaError::Unanswered { what, cause }
+}

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     consumer::{Described, check_topic},
-    error::{KafkaError, config_error, is_denied},
+    error::{KafkaError, config_error, is_denied, unanswered},
     groups,
     look::{Log, TopicLook, Watched},
     native::{Answer, Patience, Pending, Refused},
@@ -324,14 +324,6 @@ fn led(topic: &str, partitions: &[(Partition, bool)], look: &mut TopicLook) -> V
         look.errors.push(KafkaError::NoLeader { topic: topic.to_owned(), partitions: leaderless });
     }
     partitions.iter().filter(|(_, led)| *led).map(|(partition, _)| *partition).collect()
-}
-
-fn unanswered(topic: &str, group: Option<&str>, cause: String) -> KafkaError {
-    let what = match group {
-        Some(group) => format!("the group '{group}' in the topic '{topic}'"),
-        None => format!("the topic '{topic}'"),
-    };
-    KafkaError::Unanswered { what, cause }
 }
 
 /// Whether a leader or a coordinator is about to be another one.

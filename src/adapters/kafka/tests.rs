@@ -407,6 +407,19 @@ async fn a_survey_without_brokers_says_so_and_ends_when_it_is_told_to() {
     assert!(took < Duration::from_secs(6), "{took:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_brokers_have_trouble_with_does_not_hide_the_others() {
+    let brokers = Brokers::new(1);
+    brokers.0.create_topic("facemill.images", 1, 1).unwrap();
+    brokers.topic().publish(&record(1)).await.unwrap();
+    brokers.0.topic_error("facemill.images", RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR).unwrap();
+    let survey = Survey::new(&brokers.options(), "facemill.fetch", SOON).unwrap();
+    let watched = ["facemill.images", TOPIC].map(watched);
+    let looks = tokio::task::block_in_place(|| survey.offsets(&watched, SOON, None).unwrap());
+    assert!(matches!(&looks[0].errors[..], [KafkaError::Unanswered { what, .. }] if what.contains("facemill.images")));
+    assert!(looks[1].errors.is_empty() && looks[1].lag() == 1, "{:?}", looks[1]);
+}
+
 /// librdkafka ends the process where it is left to find a coordinator that comes up after the time-out of the request.
 /// The mock lets every broker answer for the group: what matters is that the process is still there.
 #[tokio::test(flavor = "multi_thread")]
