@@ -151,7 +151,7 @@ impl<S: Stage, I: Source> Driver<S, I> {
                     self.take_what_is_there()?;
                 }
             }
-            let all_bytes = self.lanes.values().map(Lane::bytes).sum();
+            let all_bytes = self.all_bytes();
             while let Some(partition) = self.touched.pop_first() {
                 self.store_position(partition)?;
                 self.balance(partition, all_bytes);
@@ -171,10 +171,17 @@ impl<S: Stage, I: Source> Driver<S, I> {
         }
     }
 
+    /// Bytes of the unfinished records of all partitions.
+    fn all_bytes(&self) -> usize {
+        self.lanes.values().map(Lane::bytes).sum()
+    }
+
     /// Shows what is under way to those who watch.
     fn show_lanes(&self) {
         let metrics = &self.work.metrics;
-        metrics.set_lanes(self.lanes.iter().map(|(partition, lane)| lane.state(*partition, &self.limits)).collect());
+        let all_bytes = self.all_bytes();
+        let states = self.lanes.iter().map(|(partition, lane)| lane.state(*partition, &self.limits, all_bytes));
+        metrics.set_lanes(states.collect());
         metrics.held_back.store(!self.work.gate.is_open(), Ordering::Relaxed);
     }
 

@@ -144,13 +144,17 @@ impl Lane {
         self.watermark.oldest().map(|since| since.elapsed()).unwrap_or_default()
     }
 
-    /// What is under way, for people.
-    pub(super) fn state(&self, partition: Partition, limits: &LaneLimits) -> LaneState {
+    /// What is under way, for people; `all_bytes` are those of all lanes.
+    pub(super) fn state(&self, partition: Partition, limits: &LaneLimits, all_bytes: usize) -> LaneState {
         let (records, age) = (self.watermark.span(), self.age());
         let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
         let of_age = age.as_secs_f64() / limits.age.as_secs_f64().max(f64::MIN_POSITIVE);
-        let fill =
-            [("records", share(records, limits.records)), ("bytes", share(self.bytes, limits.bytes)), ("age", of_age)];
+        let fill = [
+            ("records", share(records, limits.records)),
+            ("bytes", share(self.bytes, limits.bytes)),
+            ("all_bytes", share(all_bytes, limits.all_bytes)),
+            ("age", of_age),
+        ];
         let (running, bytes, is_paused) = (self.running, self.bytes, self.paused);
         LaneState { partition, records, running, bytes, age, fill, is_paused }
     }

@@ -98,7 +98,8 @@ pub const LANE_FILL: Metric = gauge(
     "facemill.lane.fill",
     "1",
     &["stage", "topic", "partition", "bound"],
-    "Share in use of what a partition may have under way, by bound: records, bytes, age (runner.lane_*). At 1 it pauses",
+    "Share in use of what a partition may have under way, by bound: records, bytes, age (runner.lane_*), and all_bytes of \
+     all partitions together (runner.all_lanes_bytes). At 1 it pauses",
 );
 pub const PAUSES: Metric = counter(
     "facemill.pauses",

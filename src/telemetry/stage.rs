@@ -11,8 +11,8 @@ use super::{
     meter::{Find, Labels, Meter, Read, Timings},
     metrics::{
         ATTEMPT_DURATION, DEAD_LETTERS, FACES, FETCHED, HANDED_OVER, HELD_BACK, LANE_AGE, LANE_FILL, LANE_RECORDS,
-        LANE_RUNNING, LANE_SIZE, OUTCOMES, PAUSED_PARTITIONS, PAUSES, RECEIVED, RECORD_DURATION, RECORDS_FUSED, RECORDS_HANDED_OVER,
-        RECORDS_POSTPONED, RECORDS_RECEIVED, RECORDS_SETTLED, RECORDS_SKIPPED, RETRIES,
+        LANE_RUNNING, LANE_SIZE, OUTCOMES, PAUSED_PARTITIONS, PAUSES, RECEIVED, RECORD_DURATION, RECORDS_FUSED,
+        RECORDS_HANDED_OVER, RECORDS_POSTPONED, RECORDS_RECEIVED, RECORDS_SETTLED, RECORDS_SKIPPED, RETRIES,
     },
 };
 
@@ -70,7 +70,7 @@ pub struct LaneState {
     /// Time since the oldest of them was taken in.
     pub age: Duration,
     /// Share in use of each bound.
-    pub fill: [(&'static str, f64); 3],
+    pub fill: [(&'static str, f64); 4],
     /// Whether the source hands out no more of it.
     pub is_paused: bool,
 }
