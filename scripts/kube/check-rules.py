@@ -3,7 +3,7 @@
 
 check-rules.py                      of each alert: its name, severity, texts and runbook section, and that there are
                                     tests named "ALERT: firing", "ALERT: quiet" and "ALERT: restart" (a remark may
-                                    follow) that test what they say
+                                    follow) that test what they say, with series that the program could have sent
 check-rules.py --mutate PROMTOOL    breaks each comparison, threshold and `for` of each alert, one at a time, and wants
                                     a test to fail every time (ten minutes)
 """
@@ -88,6 +88,13 @@ def tested(alert, tests):
         yield f'"{mine["firing"][0]["name"]}" does not look before the {alert["for"]} of `for` are over'
 
 
+def unreal(test):
+    """What the program would never send: a reason has no series before it happens, not even one that is 0."""
+    for one in test.get("input_series", []):
+        if re.search(r'\breason="[^"]', one["series"]) and re.match(r"(_x\d+ )?0x", one["values"]):
+            yield f'"{test.get("name")}" begins with 0 for {one["series"]}'
+
+
 def check():
     """Prints what is wrong. Returns whether all is well."""
     groups, page = queries.load_yaml(queries.RULES)["groups"], RUNBOOK.read_text() if RUNBOOK.exists() else ""
@@ -109,6 +116,7 @@ def check():
     for test in tests:
         if not any(re.match(rf"{name}: ({'|'.join(KINDS)})\b", test.get("name", "")) for name in names):
             faults.append(f'"{test.get("name")}" is not named after an alert and a kind')
+        faults += unreal(test)
     print(*(f"check-rules: {fault}" for fault in faults), sep="\n", end="\n" if faults else "")
     print(f"{len(names)} alerts, {len(tests)} tests: {len(faults)} faults")
     return not faults
