@@ -30,6 +30,7 @@ export PYTHONDONTWRITEBYTECODE=1
 "$promtool" test rules helm/rules-tests/*.yaml
 scripts/kube/check-rules.py
 scripts/kube/dashboard.py --check
+scripts/kube/panel-tests.py "$promtool"
 scripts/kube/queries.py --self-test
 # The page is generated from the declarations in the code.
 scripts/kube/queries.py --declared docs/metrics.md
