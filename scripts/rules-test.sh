@@ -29,13 +29,13 @@ export PYTHONDONTWRITEBYTECODE=1
 
 "$promtool" check rules helm/facemill/rules/facemill.rules.yaml
 "$promtool" test rules helm/rules-tests/*.yaml
-scripts/kube/check-rules.py
 scripts/kube/dashboard.py --check
 scripts/kube/panel-tests.py "$promtool"
 scripts/kube/queries.py --self-test
 # The page is generated from the declarations in the code.
 scripts/kube/queries.py --declared docs/metrics.md
 scripts/kube/check-docs.py
+scripts/kube/check-rules.py
 if [ "${1:-}" = --mutate ]; then
     scripts/kube/check-rules.py --mutate "$promtool"
 fi
