@@ -2,8 +2,9 @@
 # Tests the alert rules and the dashboard: rules-test.sh
 #
 # promtool on the rules and their tests, check-rules.py on what promtool does not look at, the dashboard against its
-# source, and every metric in rules and dashboard against those that the program declares. Seconds; `--mutate` also
-# breaks each alert in every way that a test should notice, which takes some ten minutes.
+# source and its own tests, every metric in rules and dashboard against those that the program declares, and what the
+# runbook says to type against program and chart. A minute; `--mutate` also breaks each alert in every way that a test
+# should notice, which takes some ten minutes.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -28,11 +29,13 @@ export PYTHONDONTWRITEBYTECODE=1
 
 "$promtool" check rules helm/facemill/rules/facemill.rules.yaml
 "$promtool" test rules helm/rules-tests/*.yaml
-scripts/kube/check-rules.py
 scripts/kube/dashboard.py --check
+scripts/kube/panel-tests.py "$promtool"
 scripts/kube/queries.py --self-test
 # The page is generated from the declarations in the code.
 scripts/kube/queries.py --declared docs/metrics.md
+scripts/kube/check-docs.py
+scripts/kube/check-rules.py
 if [ "${1:-}" = --mutate ]; then
     scripts/kube/check-rules.py --mutate "$promtool"
 fi

@@ -3,7 +3,8 @@
 
 check-rules.py                      of each alert: its name, severity, texts and runbook section, and that there are
                                     tests named "ALERT: firing", "ALERT: quiet" and "ALERT: restart" (a remark may
-                                    follow) that test what they say
+                                    follow) that test what they say, with series that the program could have sent
+                                    and that the runbook's table of waits has all that the program can wait for
 check-rules.py --mutate PROMTOOL    breaks each comparison, threshold and `for` of each alert, one at a time, and wants
                                     a test to fail every time (ten minutes)
 """
@@ -88,6 +89,38 @@ def tested(alert, tests):
         yield f'"{mine["firing"][0]["name"]}" does not look before the {alert["for"]} of `for` are over'
 
 
+def unreal(test):
+    """What the program would never send: a reason has no series before it happens, not even one that is 0."""
+    for one in test.get("input_series", []):
+        if re.search(r'\breason="[^"]', one["series"]) and re.match(r"(_x\d+ )?0x", one["values"]):
+            yield f'"{test.get("name")}" begins with 0 for {one["series"]}'
+
+
+def waits():
+    """What the program can wait for, by its source: what is given to `until_available`, `wait` and `waits`, as a text or
+    as a constant of that file or of one beside it. Every place where one is found, as (what, file)."""
+    sources = {
+        file: file.read_text().split("#[cfg(test)]")[0]
+        for file in sorted((ROOT / "src").rglob("*.rs"))
+        if "tests" not in file.parts and not file.stem.endswith("tests")
+    }
+    for file, text in sources.items():
+        beside = "".join(other for path, other in sources.items() if path.parent == file.parent)
+        for what in re.findall(r"\b(?:until_available|waits?)\(\s*(\"[^\"]*\"|[A-Z_]{2,}\b)", text):
+            named = [found for part in (text, beside) for found in re.findall(rf'const {what}: &str = "(.*?)";', part)]
+            yield what.strip('"') if what.startswith('"') else next(iter(named), what), file.relative_to(ROOT)
+
+
+def table_of_waits(page):
+    """What is wrong with the runbook's table: | what, what | where to look |"""
+    rows = re.findall(r"^\| (.*?) \|", page.partition("| what | where to look |")[2].partition("\n\n")[0], re.MULTILINE)
+    told, found = {what for row in rows for what in row.split(", ")}, dict(waits())
+    for what in sorted(found.keys() - told):
+        yield f"docs/runbook.md: the table of waits lacks {what} ({found[what]})"
+    for what in sorted(told - found.keys()):
+        yield f"docs/runbook.md: nothing in src waits for {what}"
+
+
 def check():
     """Prints what is wrong. Returns whether all is well."""
     groups, page = queries.load_yaml(queries.RULES)["groups"], RUNBOOK.read_text() if RUNBOOK.exists() else ""
@@ -106,9 +139,11 @@ def check():
     for heading in re.findall(r"^#+ (Facemill\w+)$", page, re.MULTILINE):
         if heading not in names:
             faults.append(f"docs/runbook.md: there is no alert {heading}")
+    faults += table_of_waits(page)
     for test in tests:
         if not any(re.match(rf"{name}: ({'|'.join(KINDS)})\b", test.get("name", "")) for name in names):
             faults.append(f'"{test.get("name")}" is not named after an alert and a kind')
+        faults += unreal(test)
     print(*(f"check-rules: {fault}" for fault in faults), sep="\n", end="\n" if faults else "")
     print(f"{len(names)} alerts, {len(tests)} tests: {len(faults)} faults")
     return not faults

@@ -62,9 +62,9 @@ def or_zero(expr, label):
     return f'({expr}) or on () label_replace(vector(0), "{label}", "none", "", "")'
 
 
-def by_stage(expr):
+def by_stage(expr, processes="facemill_records_received_total{@}"):
     """A figure of each process, under the stages that it runs. One that runs several is counted under each."""
-    stages = "group by (namespace, release, instance, stage) (facemill_records_received_total{@})"
+    stages = f"group by (namespace, release, instance, stage) ({processes})"
     return f"{stages} * on (namespace, release, instance) group_left () max by (namespace, release, instance) ({expr})"
 
 
@@ -73,10 +73,21 @@ def stat(*args, **more):
 
 
 LOOKUP = "facemill_dns_lookup_duration_seconds"
+# Processes of the last hour: of one in a crash loop there is nothing for most of the time.
+SEEN = "last_over_time(facemill_records_received_total{@}[1h])"
 CPU = "rate(process_cpu_seconds_total{@}[$__rate_interval])"
 LEFT = f"sum(facemill_lag_records{{@,{NOT_RETRY}}})"
-TIME_LEFT = "max(facemill_deadline_timestamp_seconds{@}) - time()"
-NEEDED = f"{LEFT} / clamp_min({TIME_LEFT}, 60)"
+# Each release has a deadline of its own.
+DEADLINE = "max by (namespace, release) (facemill_deadline_timestamp_seconds{@})"
+NEEDED = (
+    f"sum(sum by (namespace, release) (facemill_lag_records{{@,{NOT_RETRY}}})"
+    f" / clamp_min({DEADLINE} - time(), 60))"
+)
+# What a new monitor finds lost at its first look is no increase.
+LOST = "facemill_records_lost_total{@}"
+LOST = f"({LOST} unless max_over_time({LOST}[$__range] offset $__range)) or increase({LOST}[$__range])"
+# Those of a few alerts have no release, and one has no namespace: they concern every choice.
+ALERTS = 'ALERTS{namespace=~"$namespace|",release=~"$release|",alertname=~"Facemill.+",alertstate="firing"}'
 
 
 def done(window):
@@ -98,9 +109,11 @@ ROWS = [
         stat("URLs done a second", "reqps", [Query(done("$__rate_interval"))],
              "URLs that came to their outcome or had one already. At least what is needed."),
         stat("Needed a second", "reqps", [Query(NEEDED, empty_when=NO_DEADLINE)],
-             "URLs left, divided by the time until the deadline. Less than what is done; empty without a deadline."),
-        stat("Until the deadline", "s", [Query(TIME_LEFT, empty_when=NO_DEADLINE)],
-             "Longer than the time left at this rate. Empty without a deadline.", limits=(86400, 0)),
+             "URLs left, divided by the time until the deadline, of each release by its own. Less than what is done; "
+             "empty without a deadline."),
+        stat("Until the deadline", "s", [Query(f"min({DEADLINE}) - time()", empty_when=NO_DEADLINE)],
+             "Longer than the time left at this rate. Of several releases the first deadline; empty without one.",
+             limits=(86400, 0)),
         stat("Time left at this rate", "s", [Query(f"{LEFT} / ({done('30m')} > 0)")],
              "URLs left, divided by the rate of the last 30 minutes. Shorter than the time until the deadline; empty "
              "while nothing is done."),
@@ -109,19 +122,19 @@ ROWS = [
         stat("Dead letters", "short",
              [Query('sum(facemill_log_end{@,topic=~".*dlq"}) - sum(facemill_log_start{@,topic=~".*dlq"})')],
              "Records that only a person can help. 0, or known ones.", limits=(1, 1000)),
-        stat("Lost to retention", "short", [Query("sum(increase(facemill_records_lost_total{@}[$__range])) or vector(0)")],
+        stat("Lost to retention", "short", [Query(f"sum({LOST}) or vector(0)")],
              "Records that Kafka deleted unread, in the time that is shown. 0.", limits=(1, 1)),
         stat("Not ready", "short",
              [Query("count(count by (namespace, instance) (facemill_waiting{@} == 1)) or vector(0)")],
              "Processes that wait for something. 0; for a moment more while pods start.", limits=(1, 5)),
-        stat("Alerts", "short", [Query('count(ALERTS{alertname=~"Facemill.+",alertstate="firing"}) or vector(0)')],
+        stat("Alerts", "short", [Query(f"count({ALERTS}) or vector(0)")],
              "Alerts that fire, where the rules are loaded. 0; docs/runbook.md has a section for each.", limits=(1, 5)),
     ]),
     ("Progress", [
         Panel("URLs done a second and the target", "reqps", [
             Query(done("$__rate_interval"), "done"),
             Query(NEEDED, "needed until the deadline", NO_DEADLINE),
-            Query("max(facemill_expected_rate{@})", "expected", NO_TARGET)],
+            Query("sum(max by (namespace, release) (facemill_expected_rate{@}))", "expected", NO_TARGET)],
               "What is done lies above what is needed and what was expected."),
         Panel("Records settled by stage", "reqps", [
             Query(rate("facemill_records_settled_total", "stage"), "{{stage}}")],
@@ -168,7 +181,10 @@ ROWS = [
             " / on (stage) group_left () ("
             f"sum by (stage) (rate(facemill_outcomes_total{{@,{NOT_RETRY}}}[$__rate_interval])"
             f" or rate(facemill_records_postponed_total{{@,{NOT_RETRY}}}[$__rate_interval])"
-            f" or rate(facemill_records_handed_over_total{{@,{NOT_RETRY}}}[$__rate_interval])) > 0)", "stage"),
+            f" or rate(facemill_records_handed_over_total{{@,{NOT_RETRY}}}[$__rate_interval])"
+            # Those have the same labels as what is published.
+            f" or label_replace(rate(facemill_records_fused_total{{@,{NOT_RETRY}}}[$__rate_interval]),"
+            ' "to", "memory", "", "")) > 0)', "stage"),
             "{{stage}} {{reason}}")],
               "Steady, whatever the level: it is the list's. A step says that something changed here or there."),
         Panel("Faces in a picture", "short", [Query(
@@ -286,7 +302,8 @@ ROWS = [
     ("Database", [
         Panel("Requests", "reqps", [
             Query(rate("facemill_cql_request_duration_seconds_count", "operation"), "{{operation}}")],
-              "One read for each record of each stage, and two writes for each outcome."),
+              "read: one for each URL that fetch takes in, from retry topics too. write: one for each outcome, the row "
+              "and its place in the job together. join: one for each URL that was skipped."),
         Panel("A request", "s", [
             Query(quantile(0.5, "facemill_cql_request_duration_seconds", "operation"), "{{operation}} half"),
             Query(quantile(0.99, "facemill_cql_request_duration_seconds", "operation"), "{{operation}} 99 %")],
@@ -300,13 +317,14 @@ ROWS = [
             Query(or_zero("sum by (what) (facemill_waiting{@})", "what"), "{{what}}")],
               "Nothing. Nothing is lost while they wait."),
         Panel("Starts within the last hour", "short", [
-            Query(f"sum by (stage) ({by_stage('changes(process_start_time_seconds{@}[1h])')})", "{{stage}}")],
+            Query(f"sum by (stage) ({by_stage('changes(process_start_time_seconds{@}[1h])', SEEN)})", "{{stage}}")],
               "0. New pods do not count, only processes that start again in place.", limits=(1, 3)),
         Panel("Processes by version", "short", [
             Query("count by (version) (facemill_build_info{@})", "{{version}}")],
               "One version, or two while they are replaced."),
         Panel("Age of what the monitor says", "s", [
-            Query("time() - max(facemill_monitor_last_success_timestamp_seconds{@})", "last success")],
+            Query("time() - min(max by (namespace, release) (facemill_monitor_last_success_timestamp_seconds{@}))",
+                  "last success")],
               "About monitor.interval (15 s). Everything about lag is as old.", limits=(60, 300)),
         Panel("Errors of the monitor", "reqps", [Query("sum(rate(facemill_monitor_errors_total{@}[$__rate_interval]))",
                                                         "errors")], "0."),
