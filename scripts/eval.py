@@ -120,7 +120,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 def detect(program: str, photos: pathlib.Path, names: list, settings: list) -> dict:
-    """Photo -> (score, box) of the faces that the program finds."""
+    """Photo -> the row that the program writes, in which all faces are that reach SCORE_THRESHOLD."""
     handler = functools.partial(QuietHandler, directory=str(photos))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -142,18 +142,23 @@ def detect(program: str, photos: pathlib.Path, names: list, settings: list) -> d
               for name in names if rows.get(name, {}).get("status") != "detected"]
     if failed:
         sys.exit("eval: not every photo was detected, so nothing is measured: " + "; ".join(failed[:5]))
+    return rows
+
+
+def faces(rows: dict) -> dict:
+    """Photo -> (score, box) of the faces in its row."""
     return {name: [(f["score"], (f["x"], f["y"], f["width"], f["height"])) for f in row["faces"]]
             for name, row in rows.items()}
 
 
 def report(truth: dict, found: dict) -> None:
-    faces = [box for boxes in truth.values() for box in boxes]
-    print(f"{len(truth)} photos, {len(faces)} faces, IoU {MIN_IOU}, scores from {SCORE_THRESHOLD}")
+    labelled = [box for boxes in truth.values() for box in boxes]
+    print(f"{len(truth)} photos, {len(labelled)} faces, IoU {MIN_IOU}, scores from {SCORE_THRESHOLD}")
     print(f"{'face height':<12}{'faces':>7}{'AP':>8}{'recall':>8}")
     for height in MIN_HEIGHTS:
         precision, recall = average_precision(truth, found, height)
         name = f">= {height} px" if height else "all"
-        print(f"{name:<12}{sum(box[3] >= height for box in faces):>7}{precision:>8.3f}{recall:>8.3f}")
+        print(f"{name:<12}{sum(box[3] >= height for box in labelled):>7}{precision:>8.3f}{recall:>8.3f}")
 
 
 def main() -> None:
@@ -174,7 +179,7 @@ def main() -> None:
         sys.exit(f"eval: no boxes.csv in {arguments.folder}; name a folder with boxes.csv and photos/: "
                  "make eval FACES=FOLDER")
     truth = read_truth(arguments.folder)
-    report(truth, detect(arguments.program, arguments.folder / "photos", list(truth), arguments.set))
+    report(truth, faces(detect(arguments.program, arguments.folder / "photos", list(truth), arguments.set)))
 
 
 if __name__ == "__main__":
