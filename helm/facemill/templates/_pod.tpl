@@ -1,6 +1,6 @@
 {{/*
 The template of a pod, for the stages, the monitor and the Jobs, whose component is "setup": (dict "root" $ "component"
-"fetch" "args" (list …) "configMap" NAME "serviceAccount" NAME)
+"fetch" "job" "check" "args" (list …) "configMap" NAME "serviceAccount" NAME)
 
 It keeps to the restricted Pod Security Standard. There is no preStop: SIGTERM itself lets the work under way finish.
 */}}
@@ -62,7 +62,7 @@ spec:
       imagePullPolicy: {{ $values.image.pullPolicy }}
       args: {{ toRawJson .args }}
       env:
-        {{- include "facemill.env" (dict "root" $root "component" .component "pod" $pod) | nindent 8 }}
+        {{- include "facemill.env" (dict "root" $root "component" .component "job" .job "pod" $pod) | nindent 8 }}
         {{- with $pod.env }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -157,7 +157,7 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* The variables that the chart sets: (dict "root" $ "component" "fetch" "pod" its values) */}}
+{{/* The variables that the chart sets: (dict "root" $ "component" "fetch" "job" "check" "pod" its values) */}}
 {{- define "facemill.env" -}}
 {{- $values := .root.Values -}}
 # Also for `kubectl exec … -- facemill check`.
@@ -170,8 +170,8 @@ spec:
       name: {{ $values.cql.existingSecret }}
       key: {{ $values.cql.usernameKey }}
 {{- end }}
-{{- if and (eq .component "monitor") $values.deadline }}
-# Here and not in the file: a new deadline concerns nobody else, and restarts nobody else.
+{{- if and (has .component (list "monitor" "setup")) $values.deadline }}
+# Here and not in the file: a new deadline concerns no stage, and restarts none. The Jobs are to refuse what the monitor would.
 - name: FACEMILL__MONITOR__DEADLINE
   value: {{ $values.deadline | quote }}
 {{- end }}
@@ -202,8 +202,9 @@ spec:
 {{- if and (eq .component "detect") $device }}
 - name: FACEMILL__DETECT__DEVICE
   value: {{ $device }}
-{{- else if eq .component "setup" }}
-# `facemill check` loads the model, for which the Jobs have no GPU, and memory for one detector.
+{{- else if eq .job "check" }}
+# `facemill check` loads the model, for which the Jobs have no GPU, and memory for one detector. The other Jobs have neither
+# variable: they read the settings as the stages do, and fail where these would.
 - name: FACEMILL__DETECT__DEVICE
   value: cpu
 - name: FACEMILL__DETECT__THREADS

@@ -15,7 +15,8 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{/* Texts of a form: the schema could refuse them, but only by showing a regular expression. */}}
 {{- define "facemill.wrongFormats" -}}
 {{- $wrong := list }}
-{{- $host := `(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}` }}
+{{- $name := `(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+)` }}
+{{- $host := printf "%s:[0-9]{1,5}" $name }}
 {{- $url := `^$|^https?://[^/\s]+` }}
 {{- $prefix := `^[A-Za-z0-9._-]{0,200}$` }}
 {{- $digest := `^$|^sha256:[0-9a-f]{64}$` }}
@@ -26,7 +27,7 @@ and what to do. All of them are collected, so that one attempt shows everything.
   (list "kafka.topicPrefix" .Values.kafka.topicPrefix $prefix "may have letters, digits, '.', '_' and '-', as names of topics")
   (list "kafka.groupPrefix" .Values.kafka.groupPrefix $prefix "may have letters, digits, '.', '_' and '-'")
   (list "cql.keyspace" .Values.cql.keyspace `^[A-Za-z0-9_]{1,48}$` "must have letters, digits and '_' only, 48 at most")
-  (list "telemetry.endpoint" .Values.telemetry.endpoint $url "must be a URL, such as \"http://otel-collector.observability:4318\"")
+  (list "telemetry.endpoint" .Values.telemetry.endpoint (printf `^$|^https?://%s(:[0-9]{1,5})?([/?#]\S*)?$` $name) "must be a URL, such as \"http://otel-collector.observability:4318\"; a login goes into OTEL_EXPORTER_OTLP_HEADERS, from a Secret in each stage's env")
   (list "prometheus.address" .Values.prometheus.address $url "must be a URL, such as \"http://prometheus-operated.monitoring:9090\"")
   (list "prometheus.matchers" .Values.prometheus.matchers `^$|^[A-Za-z_][A-Za-z0-9_]*(=|!=|=~|!~)".*"$` "must be matchers as between the braces of a query, such as 'namespace=\"faces\"'")
   (list "image.digest" .Values.image.digest $digest "must be sha256: and 64 hexadecimal digits")
@@ -42,7 +43,14 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- $wrong = append $wrong (printf "%s: %q is wrong: %s" (index . 0) (index . 1) (index . 3)) }}
 {{- end }}
 {{- end }}
-{{- range list (list "kafka.brokers" .Values.kafka.brokers) (list "cql.contactPoints" (join "," .Values.cql.contactPoints)) }}
+{{- /* 31 November has the form of a day: what is parsed of it is another. The program has none before 1970. */}}
+{{- $day := trunc 10 .Values.deadline }}
+{{- $parsed := dateInZone "2006-01-02" (toDate "2006-01-02T15:04:05Z07:00" (printf "%sT12:00:00Z" $day)) "UTC" }}
+{{- if and $day (or (ne $day $parsed) (lt $day "1970")) }}
+{{- $wrong = append $wrong (printf "deadline: there is no day %q" $day) }}
+{{- end }}
+{{- $collector := include "facemill.telemetryPort" . | printf ":%s" }}
+{{- range list (list "kafka.brokers" .Values.kafka.brokers) (list "cql.contactPoints" (join "," .Values.cql.contactPoints)) (list "telemetry.endpoint" $collector) }}
 {{- $key := first . }}
 {{- range include "facemill.ports" (dict "hosts" (last .) "more" list) | fromJsonArray }}
 {{- if or (lt (int .) 1) (gt (int .) 65535) }}
@@ -105,6 +113,21 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- range $key := list "sasl.password" "ssl.key.password" "ssl.key.pem" }}
 {{- if hasKey $properties $key }}
 {{- $wrong = append $wrong (printf "config.kafka.config.%q: a secret does not belong in a ConfigMap; use kafka.existingSecret, or a volume and config.kafka.config_files" $key) }}
+{{- end }}
+{{- end }}
+{{- /* The Job of check has a device and a number of threads of its own, and does not see these. */}}
+{{- $device := dig "detect" "device" "" .Values.config | default "" }}
+{{- if not (has $device (list "" "cpu" "cuda")) }}
+{{- $wrong = append $wrong (printf "config.detect.device: %v is none; take cpu or cuda" $device) }}
+{{- end }}
+{{- $image := .Values.detect.image }}
+{{- if and (eq $device "cuda") .Values.detect.enabled (not (or .Values.detect.gpu.enabled $image.repository $image.tag $image.digest)) }}
+{{- $wrong = append $wrong "config.detect.device: cuda needs detect.gpu.enabled, or in detect.image one that has CUDA" }}
+{{- end }}
+{{- range $stage := list "preprocess" "detect" }}
+{{- $threads := dig $stage "threads" 0 $.Values.config | int64 }}
+{{- if or (lt $threads 0) (gt $threads 1024) }}
+{{- $wrong = append $wrong (printf "config.%s.threads: %d must be from 0, one for each core, to 1024" $stage $threads) }}
 {{- end }}
 {{- end }}
 {{- $session := dig "session.timeout.ms" 45000 $properties | int }}
