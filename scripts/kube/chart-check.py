@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What rendered manifests must hold, beyond their schemas: chart-check.py CHECK FOLDER [PROGRAM]
 
-pods     every pod keeps to the restricted Pod Security Standard
+pods     every pod keeps to the restricted Pod Security Standard, and has no variable twice
 program  the program takes every rendered facemill.toml, alone and with every pod's variables, and every pod's arguments
 topics   the topics are what `facemill topics render` says for the same settings
 network  the addresses that fetch may reach are those that the program lets it reach
@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -39,7 +40,7 @@ def pod_of(document):
 
 
 def faults_of_pod(pod):
-    """What the standard forbids, and two things that are this chart's own promise."""
+    """What the standard forbids, and three things that are this chart's own promise."""
     whole = pod.get("securityContext", {})
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(name):
@@ -67,6 +68,9 @@ def faults_of_pod(pod):
             "memory limit": "memory" in container.get("resources", {}).get("limits", {}),
         }
         yield from (f"container {container['name']}: {name}" for name, holds in rules.items() if not holds)
+        names = Counter(variable["name"] for variable in container.get("env", []))
+        # A server-side apply refuses the pod then.
+        yield from (f"container {container['name']}: {name} is there {n} times" for name, n in names.items() if n > 1)
 
 
 def check_pods(folder):

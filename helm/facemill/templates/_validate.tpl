@@ -4,7 +4,7 @@ and what to do. All of them are collected, so that one attempt shows everything.
 */}}
 {{- define "facemill.validate" -}}
 {{- $wrong := list }}
-{{- range list "facemill.wrongFormats" "facemill.wrongConfig" "facemill.wrongSecrets" "facemill.wrongStages" "facemill.wrongTopics" "facemill.wrongNetwork" "facemill.wrongMetrics" "facemill.wrongLabels" "facemill.missingApis" }}
+{{- range list "facemill.wrongFormats" "facemill.wrongConfig" "facemill.wrongSecrets" "facemill.wrongEnv" "facemill.wrongStages" "facemill.wrongTopics" "facemill.wrongNetwork" "facemill.wrongMetrics" "facemill.wrongLabels" "facemill.missingApis" }}
 {{- $wrong = concat $wrong (include . $ | fromJsonArray) }}
 {{- end }}
 {{- if $wrong }}
@@ -190,6 +190,34 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- end }}
 {{- if and $ctls.caSecret (not $ctls.caKey) }}
 {{- $wrong = append $wrong "cql.tls.caKey: name the key of cql.tls.caSecret, such as ca.crt" }}
+{{- end }}
+{{- toJson $wrong }}
+{{- end }}
+
+{{/*
+Variables that would undo what the chart promises: with another file, or another deadline, a pod would run by what no Job
+has looked at and no change of the values restarts. All others are the user's to change.
+*/}}
+{{- define "facemill.wrongEnv" -}}
+{{- $wrong := list }}
+{{- $instead := dict "FACEMILL_CONFIG" "config" "FACEMILL__MONITOR__DEADLINE" "deadline" }}
+{{- range $component := list "fetch" "preprocess" "detect" "monitor" "setup" }}
+{{- $seen := dict }}
+{{- range (index $.Values $component).env }}
+{{- if hasKey $seen .name }}
+{{- $wrong = append $wrong (printf "%s.env: %s is there twice; leave one out" $component .name) }}
+{{- end }}
+{{- $_ := set $seen .name true }}
+{{- $name := .name }}
+{{- with get $instead $name }}
+{{- $wrong = append $wrong (printf "%s.env: leave %s out and set the value %s, which the Jobs look at and the rest of the chart goes by" $component $name .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $key, $value := .Values.telemetry.resourceAttributes }}
+{{- if not (and (regexMatch `^[A-Za-z][A-Za-z0-9._/-]*$` $key) (regexMatch `^[^,\s]([^,\r\n]*[^,\s])?$` $value)) }}
+{{- $wrong = append $wrong (printf "telemetry.resourceAttributes.%q: %q is wrong: names have letters, digits, '.', '_', '-' and '/', values no comma and no spaces around them" $key $value) }}
+{{- end }}
 {{- end }}
 {{- toJson $wrong }}
 {{- end }}
