@@ -17,6 +17,9 @@ test_all_on() {
     has 'the topics' "$(names kafkatopics)" facemill.urls facemill.images facemill.frames facemill.results
     has 'the ports of a pod' "$(field "pod/$(pods fetch)" '.spec.containers[0].ports[*].name')" \
         "$(field podmonitor/facemill '.spec.podMetricsEndpoints[0].port')"
+    # After the topics, which it waits for, and with what it needs of its own
+    same 'times that the look at all completed' 1 "$(completions facemill-check)"
+    eventually 'nothing of the hooks is left' nothing_of_hooks
     # And again, over what is there
     upgrade "${all_on[@]}" --set image.tag=next
 }
