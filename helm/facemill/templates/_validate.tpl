@@ -277,6 +277,17 @@ has looked at and no change of the values restarts. All others are the user's to
 {{- $wrong = append $wrong "monitor.enabled: fetch.autoscaling.kind keda needs the monitor's figures; set it to true, or take hpa or none" }}
 {{- end }}
 {{- end }}
+{{- $memory := dig "limits" "memory" "" $values.resources }}
+{{- if $memory }}
+{{- $budgets := dict "fetch" "fetch.body_budget_bytes" "preprocess" "preprocess.decode_budget_bytes" }}
+{{- range $setting := compact (list (get $budgets $stage) "runner.all_lanes_bytes") }}
+{{- $path := splitList "." $setting }}
+{{- $given := dig (first $path) (last $path) 0 $.Values.config | float64 }}
+{{- if gt $given (include "facemill.bytes" $memory | float64) }}
+{{- $wrong = append $wrong (printf "config.%s: %.0f bytes are more than %s.resources.limits.memory, %s, for which the pod would be killed; lower it or raise that" $setting $given $stage (toRawJson $memory)) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- range list "requests" "limits" }}
 {{- if and (eq $stage "detect") $.Values.detect.gpu.enabled (hasKey (get $values.resources . | default dict) $.Values.detect.gpu.resource) }}
 {{- $wrong = append $wrong (printf "detect.resources.%s: leave %s to detect.gpu.count" . $.Values.detect.gpu.resource) }}
@@ -287,6 +298,14 @@ has looked at and no change of the values restarts. All others are the user's to
 {{- $wrong = append $wrong "fetch.enabled: no stage and no monitor would be deployed; enable one (fetch also needs contact)" }}
 {{- end }}
 {{- toJson $wrong }}
+{{- end }}
+
+{{/* A quantity of memory, as "1Gi", in bytes. */}}
+{{- define "facemill.bytes" -}}
+{{- /* A number of a values file is a float, which %v would write as 1.073741824e+09. */}}
+{{- $text := toRawJson . | trimAll "\"" }}
+{{- $units := dict "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
+{{- mulf (regexFind "^[0-9.]+" $text | float64) (get $units (regexFind "[A-Za-z]+$" $text) | default 1.0) | printf "%.0f" }}
 {{- end }}
 
 {{/* Topics that are nowhere, or that nothing could be written to. */}}
