@@ -103,6 +103,20 @@ refusals() {
     echo "$count files refused, each with its key"
 }
 
+# Each `helm install` that is written for a reader names the image, which is published nowhere: without it the pods would
+# wait for one of Docker Hub's.
+commands() {
+    local file command count=0
+    for file in README.md "$chart"/README.md "$chart"/values-*.yaml; do
+        while read -r command; do
+            [[ $command == *'--set image.repository='* ]] || { echo "$file: no image.repository: $command"; return 1; }
+            count=$((count + 1))
+        done < <(sed 's/^#  *//' "$file" | sed -e ':join' -e '/\\$/{N;s/\\\n//;b join' -e '}' | grep '^helm install')
+    done
+    [ "$count" -ge 4 ] || { echo "only $count commands"; return 1; }
+    echo "$count commands"
+}
+
 unittest() {
     helm-unittest --strict "$chart"
     echo "$(grep -c -- '- it:' "$chart"/tests/*.yaml | awk -F : '{ n += $2 } END { print n }') promises"
@@ -135,6 +149,7 @@ restarts() {
 PYTHONPATH=$(yaml_for_python)
 export PYTHONPATH PYTHONDONTWRITEBYTECODE=1
 step 'README, topics, version' scripts/kube/chart-files.py --check
+step 'helm install in texts' commands
 step 'helm lint --strict' lint
 step 'helm template' render
 for version in "${versions[@]}"; do

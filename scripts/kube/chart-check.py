@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What rendered manifests must hold, beyond their schemas: chart-check.py CHECK FOLDER [PROGRAM]
 
-pods     every pod keeps to the restricted Pod Security Standard
-program  the program takes every rendered facemill.toml, and every pod's arguments
+pods     every pod keeps to the restricted Pod Security Standard, and has no variable twice
+program  the program takes every rendered facemill.toml, alone and with every pod's variables, and every pod's arguments
 topics   the topics are what `facemill topics render` says for the same settings
 network  the addresses that fetch may reach are those that the program lets it reach
 
@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -39,7 +40,7 @@ def pod_of(document):
 
 
 def faults_of_pod(pod):
-    """What the standard forbids, and two things that are this chart's own promise."""
+    """What the standard forbids, and three things that are this chart's own promise."""
     whole = pod.get("securityContext", {})
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(name):
@@ -67,6 +68,9 @@ def faults_of_pod(pod):
             "memory limit": "memory" in container.get("resources", {}).get("limits", {}),
         }
         yield from (f"container {container['name']}: {name}" for name, holds in rules.items() if not holds)
+        names = Counter(variable["name"] for variable in container.get("env", []))
+        # A server-side apply refuses the pod then.
+        yield from (f"container {container['name']}: {name} is there {n} times" for name, n in names.items() if n > 1)
 
 
 def check_pods(folder):
@@ -92,16 +96,24 @@ def configurations(folder):
                 yield name, data
 
 
-def run(program, *arguments, config):
+def variables_of(pod):
+    """The program's own variables, with stand-ins for what only a cluster knows."""
+    known = {"secretKeyRef": "somebody", "resourceFieldRef": "2", "fieldRef": "pod"}
+    for entry in pod["containers"][0]["env"]:
+        if entry["name"].startswith("FACEMILL__"):
+            yield entry["name"], entry["value"] if "value" in entry else known[next(iter(entry["valueFrom"]))]
+
+
+def run(program, *arguments, config, variables=()):
     # Nothing of this shell; the user's name comes from a Secret where it is not in the file.
-    environment = {"PATH": os.environ["PATH"], "FACEMILL_CONFIG": str(config)}
+    environment = {"PATH": os.environ["PATH"], "FACEMILL_CONFIG": str(config), **dict(variables)}
     if "password_file" in config.read_text() and "\nusername" not in config.read_text():
-        environment["FACEMILL__CQL__USERNAME"] = "somebody"
+        environment.setdefault("FACEMILL__CQL__USERNAME", "somebody")
     return subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=False)
 
 
 def check_program(folder, program):
-    count = 0
+    count, commands, seen = 0, set(), set()
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch) / "facemill.toml"
         for name, data in configurations(folder):
@@ -112,16 +124,27 @@ def check_program(folder, program):
                 yield f"{name}: {shown.stderr.strip()}"
             elif f"# {config}" not in shown.stdout:
                 yield f"{name}: nothing of the file has an effect"
+        for name, rendered in by_file(folder):
+            maps = {d["metadata"]["name"]: d.get("data") for d in rendered if d["kind"] == "ConfigMap"}
+            for pod in filter(None, map(pod_of, rendered)):
+                commands.add(tuple(pod["containers"][0]["args"]))
+                source = next(volume for volume in pod["volumes"] if volume["name"] == "config")["projected"]["sources"][0]
+                toml, variables = maps[source["configMap"]["name"]]["facemill.toml"], tuple(variables_of(pod))
+                if (toml, variables) in seen:
+                    continue
+                seen.add((toml, variables))
+                config.write_text(toml)
+                shown = run(program, "config", "show", config=config, variables=variables)
+                if shown.returncode != 0:
+                    yield f"{name}: {' '.join(pod['containers'][0]['args'])}: {shown.stderr.strip()}"
         # The help of a command, where all that stands before it is understood.
-        pods = [pod_of(document) for _, rendered in by_file(folder) for document in rendered if pod_of(document)]
-        commands = {tuple(pod["containers"][0]["args"]) for pod in pods}
         for command in sorted(commands):
             helped = run(program, *command, "--help", config=config)
             if helped.returncode != 0:
                 yield f"{' '.join(command)}: {helped.stderr.strip()}"
     if count < 10:
         yield f"only {count} configurations were found"
-    print(f"{count} configurations, {len(commands)} commands")
+    print(f"{count} configurations, {len(seen)} with variables, {len(commands)} commands")
 
 
 def check_topics(folder, program):

@@ -17,6 +17,9 @@ test_all_on() {
     has 'the topics' "$(names kafkatopics)" facemill.urls facemill.images facemill.frames facemill.results
     has 'the ports of a pod' "$(field "pod/$(pods fetch)" '.spec.containers[0].ports[*].name')" \
         "$(field podmonitor/facemill '.spec.podMetricsEndpoints[0].port')"
+    # After the topics, which it waits for, and with what it needs of its own
+    same 'times that the look at all completed' 1 "$(completions facemill-check)"
+    eventually 'nothing of the hooks is left' nothing_of_hooks
     # And again, over what is there
     upgrade "${all_on[@]}" --set image.tag=next
 }
@@ -24,6 +27,19 @@ test_all_on() {
 test_keda() {
     install "${all_on[@]}"
     keeps_count detect "${all_on[@]}"
+}
+
+# As docs/operations.md has it. That KEDA's webhook wants the HPA to be gone before cannot be seen here.
+test_hpa_to_keda() {
+    # KEDA wants a namespace in the name.
+    local brokers=kafka.brokers=kafka.kafka.svc:9092
+    install --set "$brokers,detect.autoscaling.kind=hpa,detect.autoscaling.minReplicas=3"
+    eventually 'the autoscaler has made 3 of them' has_ready detect 3
+    kubectl delete hpa facemill-detect
+    watch_detect upgrade --set "$brokers,detect.autoscaling.kind=keda"
+    same 'the fewest pods at work during the upgrade' 3 "$(fewest)"
+    same 'what KEDA scales' facemill-detect "$(names scaledobjects)"
+    same 'HPAs' '' "$(names hpa)"
 }
 
 test_service_monitor() {
@@ -86,6 +102,7 @@ only_topics() {
 crd_tests() {
     promise all_on 'With all switches on, everything is accepted'
     promise keda 'Of KEDA, the number of processes is its own'
+    promise hpa_to_keda 'From HPA to KEDA, the number of processes stays'
     promise service_monitor 'A ServiceMonitor finds a port of every pod'
     promise strict 'The manifests of every values file pass a strict reading by the server'
     promise uninstall_all 'Uninstalling leaves the topics, as was said, and they are taken over again'

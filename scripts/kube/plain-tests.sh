@@ -309,6 +309,25 @@ previous_chart() {
     echo "$work/previous/helm/facemill"
 }
 
+# As the chart's README has it, and twice: Jobs cannot be changed.
+test_without_helm() {
+    local tag
+    render() { "$HELM" template facemill "$chart" --namespace "$ns" --set "$contact" "$@"; }
+    for tag in one two; do
+        render --set image.tag=$tag --show-only templates/setup.yaml >"$work/setup.yaml"
+        kubectl delete --ignore-not-found --filename "$work/setup.yaml"
+        kubectl create --filename "$work/setup.yaml"
+        kubectl wait job --selector app.kubernetes.io/component=setup --for condition=complete --timeout "$limit"
+        render --set image.tag=$tag --no-hooks | kubectl apply --server-side --filename -
+        eventually 'fetch has the tag and is ready' prints "facemill:$tag 1" fetch_with_tag
+    done
+    same Jobs 'facemill-check facemill-schema facemill-topics' "$(names jobs)"
+}
+
+fetch_with_tag() {
+    echo "$(field deployment/facemill-fetch '.spec.template.spec.containers[0].image') $(ready fetch)"
+}
+
 test_uninstall() {
     is_empty
     install --set "$contact" --set dashboard.enabled=true,detect.autoscaling.kind=hpa
@@ -344,5 +363,6 @@ plain_tests() {
     is_helm3 || promise handing_over 'Handing it over to an HPA loses no capacity; taking it back is said to be a conflict'
     promise previous_chart 'The previous chart is upgraded to this one, and back'
     promise two_releases 'Two releases in one namespace leave each other alone'
+    promise without_helm 'Without Helm, the Jobs come before the rest, at each upgrade'
     promise uninstall 'Uninstalling leaves nothing'
 }

@@ -62,7 +62,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* The port of the collector's address; empty without one. */}}
 {{- define "facemill.telemetryPort" -}}
 {{- with .Values.telemetry.endpoint }}
-{{- regexFind ":[0-9]+$" (urlParse .).host | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https:" .)) }}
+{{- regexFind "^https?://[^/?#]+" . | regexFind ":[0-9]+$" | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https:" .)) }}
 {{- end }}
 {{- end }}
 

@@ -1,6 +1,6 @@
 {{/*
 The template of a pod, for the stages, the monitor and the Jobs, whose component is "setup": (dict "root" $ "component"
-"fetch" "args" (list …) "configMap" NAME "serviceAccount" NAME)
+"fetch" "job" "check" "args" (list …) "configMap" NAME "serviceAccount" NAME)
 
 It keeps to the restricted Pod Security Standard. There is no preStop: SIGTERM itself lets the work under way finish.
 */}}
@@ -62,10 +62,7 @@ spec:
       imagePullPolicy: {{ $values.image.pullPolicy }}
       args: {{ toRawJson .args }}
       env:
-        {{- include "facemill.env" (dict "root" $root "component" .component "pod" $pod) | nindent 8 }}
-        {{- with $pod.env }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- include "facemill.env" (dict "root" $root "component" .component "job" .job "pod" $pod) | nindent 8 }}
       {{- with $pod.envFrom }}
       envFrom:
         {{- toYaml . | nindent 8 }}
@@ -157,8 +154,33 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* The variables that the chart sets: (dict "root" $ "component" "fetch" "pod" its values) */}}
+{{/*
+The variables of a pod: (dict "root" $ "component" "fetch" "job" "check" "pod" its values)
+
+A list with one name twice is refused by a server-side apply, which is what Helm 4 does. The user's variable stands in the
+place of the chart's, since one that refers to another has to come after it. It is the stronger one, like a stage's image
+or labels: it can make a pod end or push its figures elsewhere, and no more. facemill.wrongEnv has those that could do more.
+*/}}
 {{- define "facemill.env" -}}
+{{- $more := dict }}
+{{- range .pod.env }}
+{{- $_ := set $more .name . }}
+{{- end }}
+{{- $env := list }}
+{{- range include "facemill.ownEnv" . | fromYamlArray }}
+{{- $env = append $env (get $more .name | default .) }}
+{{- $_ := unset $more .name }}
+{{- end }}
+{{- range .pod.env }}
+{{- if hasKey $more .name }}
+{{- $env = append $env . }}
+{{- end }}
+{{- end }}
+{{- toYaml $env }}
+{{- end }}
+
+{{/* The variables that the chart sets, of the same. */}}
+{{- define "facemill.ownEnv" -}}
 {{- $values := .root.Values -}}
 # Also for `kubectl exec … -- facemill check`.
 - name: FACEMILL_CONFIG
@@ -170,8 +192,8 @@ spec:
       name: {{ $values.cql.existingSecret }}
       key: {{ $values.cql.usernameKey }}
 {{- end }}
-{{- if and (eq .component "monitor") $values.deadline }}
-# Here and not in the file: a new deadline concerns nobody else, and restarts nobody else.
+{{- if and (has .component (list "monitor" "setup")) $values.deadline }}
+# Here and not in the file: a new deadline concerns no stage, and restarts none. The Jobs are to refuse what the monitor would.
 - name: FACEMILL__MONITOR__DEADLINE
   value: {{ $values.deadline | quote }}
 {{- end }}
@@ -202,8 +224,9 @@ spec:
 {{- if and (eq .component "detect") $device }}
 - name: FACEMILL__DETECT__DEVICE
   value: {{ $device }}
-{{- else if eq .component "setup" }}
-# `facemill check` loads the model, for which the Jobs have no GPU, and memory for one detector.
+{{- else if eq .job "check" }}
+# `facemill check` loads the model, for which the Jobs have no GPU, and memory for one detector. The other Jobs have neither
+# variable: they read the settings as the stages do, and fail where these would.
 - name: FACEMILL__DETECT__DEVICE
   value: cpu
 - name: FACEMILL__DETECT__THREADS
@@ -220,8 +243,13 @@ spec:
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
+{{- $own := dict "k8s.namespace.name" $.root.Release.Namespace "k8s.pod.name" "$(POD_NAME)" "k8s.container.name" "facemill" }}
+{{- $attributes := list }}
+{{- range $key, $value := merge (deepCopy $values.telemetry.resourceAttributes) $own }}
+{{- $attributes = append $attributes (printf "%s=%s" $key $value) }}
+{{- end }}
 - name: OTEL_RESOURCE_ATTRIBUTES
-  value: {{ printf "k8s.namespace.name=%s,k8s.pod.name=$(POD_NAME),k8s.container.name=facemill" $.root.Release.Namespace | quote }}
+  value: {{ join "," $attributes | quote }}
 {{- end }}
 {{- end }}
 

@@ -4,7 +4,7 @@ and what to do. All of them are collected, so that one attempt shows everything.
 */}}
 {{- define "facemill.validate" -}}
 {{- $wrong := list }}
-{{- range list "facemill.wrongFormats" "facemill.wrongConfig" "facemill.wrongSecrets" "facemill.wrongStages" "facemill.wrongTopics" "facemill.wrongNetwork" "facemill.wrongMetrics" "facemill.wrongLabels" "facemill.missingApis" }}
+{{- range list "facemill.wrongFormats" "facemill.wrongConfig" "facemill.wrongSecrets" "facemill.wrongEnv" "facemill.wrongStages" "facemill.wrongTopics" "facemill.wrongNetwork" "facemill.wrongMetrics" "facemill.wrongLabels" "facemill.missingApis" }}
 {{- $wrong = concat $wrong (include . $ | fromJsonArray) }}
 {{- end }}
 {{- if $wrong }}
@@ -15,7 +15,8 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{/* Texts of a form: the schema could refuse them, but only by showing a regular expression. */}}
 {{- define "facemill.wrongFormats" -}}
 {{- $wrong := list }}
-{{- $host := `(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}` }}
+{{- $name := `(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+)` }}
+{{- $host := printf "%s:[0-9]{1,5}" $name }}
 {{- $url := `^$|^https?://[^/\s]+` }}
 {{- $prefix := `^[A-Za-z0-9._-]{0,200}$` }}
 {{- $digest := `^$|^sha256:[0-9a-f]{64}$` }}
@@ -26,7 +27,7 @@ and what to do. All of them are collected, so that one attempt shows everything.
   (list "kafka.topicPrefix" .Values.kafka.topicPrefix $prefix "may have letters, digits, '.', '_' and '-', as names of topics")
   (list "kafka.groupPrefix" .Values.kafka.groupPrefix $prefix "may have letters, digits, '.', '_' and '-'")
   (list "cql.keyspace" .Values.cql.keyspace `^[A-Za-z0-9_]{1,48}$` "must have letters, digits and '_' only, 48 at most")
-  (list "telemetry.endpoint" .Values.telemetry.endpoint $url "must be a URL, such as \"http://otel-collector.observability:4318\"")
+  (list "telemetry.endpoint" .Values.telemetry.endpoint (printf `^$|^https?://%s(:[0-9]{1,5})?([/?#]\S*)?$` $name) "must be a URL, such as \"http://otel-collector.observability:4318\"; a login goes into OTEL_EXPORTER_OTLP_HEADERS, from a Secret in each stage's env")
   (list "prometheus.address" .Values.prometheus.address $url "must be a URL, such as \"http://prometheus-operated.monitoring:9090\"")
   (list "prometheus.matchers" .Values.prometheus.matchers `^$|^[A-Za-z_][A-Za-z0-9_]*(=|!=|=~|!~)".*"$` "must be matchers as between the braces of a query, such as 'namespace=\"faces\"'")
   (list "image.digest" .Values.image.digest $digest "must be sha256: and 64 hexadecimal digits")
@@ -42,7 +43,14 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- $wrong = append $wrong (printf "%s: %q is wrong: %s" (index . 0) (index . 1) (index . 3)) }}
 {{- end }}
 {{- end }}
-{{- range list (list "kafka.brokers" .Values.kafka.brokers) (list "cql.contactPoints" (join "," .Values.cql.contactPoints)) }}
+{{- /* 31 November has the form of a day: what is parsed of it is another. The program has none before 1970. */}}
+{{- $day := trunc 10 .Values.deadline }}
+{{- $parsed := dateInZone "2006-01-02" (toDate "2006-01-02T15:04:05Z07:00" (printf "%sT12:00:00Z" $day)) "UTC" }}
+{{- if and $day (or (ne $day $parsed) (lt $day "1970")) }}
+{{- $wrong = append $wrong (printf "deadline: there is no day %q" $day) }}
+{{- end }}
+{{- $collector := include "facemill.telemetryPort" . | printf ":%s" }}
+{{- range list (list "kafka.brokers" .Values.kafka.brokers) (list "cql.contactPoints" (join "," .Values.cql.contactPoints)) (list "telemetry.endpoint" $collector) }}
 {{- $key := first . }}
 {{- range include "facemill.ports" (dict "hosts" (last .) "more" list) | fromJsonArray }}
 {{- if or (lt (int .) 1) (gt (int .) 65535) }}
@@ -105,6 +113,21 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- range $key := list "sasl.password" "ssl.key.password" "ssl.key.pem" }}
 {{- if hasKey $properties $key }}
 {{- $wrong = append $wrong (printf "config.kafka.config.%q: a secret does not belong in a ConfigMap; use kafka.existingSecret, or a volume and config.kafka.config_files" $key) }}
+{{- end }}
+{{- end }}
+{{- /* The Job of check has a device and a number of threads of its own, and does not see these. */}}
+{{- $device := dig "detect" "device" "" .Values.config | default "" }}
+{{- if not (has $device (list "" "cpu" "cuda")) }}
+{{- $wrong = append $wrong (printf "config.detect.device: %v is none; take cpu or cuda" $device) }}
+{{- end }}
+{{- $image := .Values.detect.image }}
+{{- if and (eq $device "cuda") .Values.detect.enabled (not (or .Values.detect.gpu.enabled $image.repository $image.tag $image.digest)) }}
+{{- $wrong = append $wrong "config.detect.device: cuda needs detect.gpu.enabled, or in detect.image one that has CUDA" }}
+{{- end }}
+{{- range $stage := list "preprocess" "detect" }}
+{{- $threads := dig $stage "threads" 0 $.Values.config | int64 }}
+{{- if or (lt $threads 0) (gt $threads 1024) }}
+{{- $wrong = append $wrong (printf "config.%s.threads: %d must be from 0, one for each core, to 1024" $stage $threads) }}
 {{- end }}
 {{- end }}
 {{- $session := dig "session.timeout.ms" 45000 $properties | int }}
@@ -171,6 +194,34 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- toJson $wrong }}
 {{- end }}
 
+{{/*
+Variables that would undo what the chart promises: with another file, or another deadline, a pod would run by what no Job
+has looked at and no change of the values restarts. All others are the user's to change.
+*/}}
+{{- define "facemill.wrongEnv" -}}
+{{- $wrong := list }}
+{{- $instead := dict "FACEMILL_CONFIG" "config" "FACEMILL__MONITOR__DEADLINE" "deadline" }}
+{{- range $component := list "fetch" "preprocess" "detect" "monitor" "setup" }}
+{{- $seen := dict }}
+{{- range (index $.Values $component).env }}
+{{- if hasKey $seen .name }}
+{{- $wrong = append $wrong (printf "%s.env: %s is there twice; leave one out" $component .name) }}
+{{- end }}
+{{- $_ := set $seen .name true }}
+{{- $name := .name }}
+{{- with get $instead $name }}
+{{- $wrong = append $wrong (printf "%s.env: leave %s out and set the value %s, which the Jobs look at and the rest of the chart goes by" $component $name .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $key, $value := .Values.telemetry.resourceAttributes }}
+{{- if not (and (regexMatch `^[A-Za-z][A-Za-z0-9._/-]*$` $key) (regexMatch `^[^,\s]([^,\r\n]*[^,\s])?$` $value)) }}
+{{- $wrong = append $wrong (printf "telemetry.resourceAttributes.%q: %q is wrong: names have letters, digits, '.', '_', '-' and '/', values no comma and no spaces around them" $key $value) }}
+{{- end }}
+{{- end }}
+{{- toJson $wrong }}
+{{- end }}
+
 {{/* Numbers of processes that cannot be, and autoscaling without what it needs. */}}
 {{- define "facemill.wrongStages" -}}
 {{- $wrong := list }}
@@ -226,6 +277,17 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- $wrong = append $wrong "monitor.enabled: fetch.autoscaling.kind keda needs the monitor's figures; set it to true, or take hpa or none" }}
 {{- end }}
 {{- end }}
+{{- $memory := dig "limits" "memory" "" $values.resources }}
+{{- if $memory }}
+{{- $budgets := dict "fetch" "fetch.body_budget_bytes" "preprocess" "preprocess.decode_budget_bytes" }}
+{{- range $setting := compact (list (get $budgets $stage) "runner.all_lanes_bytes") }}
+{{- $path := splitList "." $setting }}
+{{- $given := dig (first $path) (last $path) 0 $.Values.config | float64 }}
+{{- if gt $given (include "facemill.bytes" $memory | float64) }}
+{{- $wrong = append $wrong (printf "config.%s: %.0f bytes are more than %s.resources.limits.memory, %s, for which the pod would be killed; lower it or raise that" $setting $given $stage (toRawJson $memory)) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- range list "requests" "limits" }}
 {{- if and (eq $stage "detect") $.Values.detect.gpu.enabled (hasKey (get $values.resources . | default dict) $.Values.detect.gpu.resource) }}
 {{- $wrong = append $wrong (printf "detect.resources.%s: leave %s to detect.gpu.count" . $.Values.detect.gpu.resource) }}
@@ -236,6 +298,14 @@ and what to do. All of them are collected, so that one attempt shows everything.
 {{- $wrong = append $wrong "fetch.enabled: no stage and no monitor would be deployed; enable one (fetch also needs contact)" }}
 {{- end }}
 {{- toJson $wrong }}
+{{- end }}
+
+{{/* A quantity of memory, as "1Gi", in bytes. */}}
+{{- define "facemill.bytes" -}}
+{{- /* A number of a values file is a float, which %v would write as 1.073741824e+09. */}}
+{{- $text := toRawJson . | trimAll "\"" }}
+{{- $units := dict "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
+{{- mulf (regexFind "^[0-9.]+" $text | float64) (get $units (regexFind "[A-Za-z]+$" $text) | default 1.0) | printf "%.0f" }}
 {{- end }}
 
 {{/* Topics that are nowhere, or that nothing could be written to. */}}
