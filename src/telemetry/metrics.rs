@@ -287,7 +287,7 @@ pub const MONITOR_LAST_SUCCESS: Metric = gauge(
     "facemill.monitor.last_success.timestamp",
     "s",
     &[],
-    "When the last look began in which all topics and groups were seen, as seconds since 1970",
+    "When the last look began in which all topics and groups were seen, as seconds since 1970; nothing before the first",
 );
 pub const MONITOR_ERRORS: Metric = counter(
     "facemill.monitor.errors",
