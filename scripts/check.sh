@@ -41,7 +41,7 @@ step 'layers' scripts/check-layers.py
 step 'layers: the checker' scripts/test-check-layers.py
 step 'needs: the checker' scripts/test-need.sh
 step 'eval: the arithmetic' python3 scripts/eval.py --self-test
-step 'gpu-test: the comparison' env -C scripts python3 -m doctest gpu-test.py
+step 'gpu-test: comparison' env -C scripts python3 -m doctest gpu-test.py
 step_with 'spelling' typos
 step_with 'TOML format' taplo fmt --check
 step_with 'shell scripts' shellcheck "${shell[@]}"
