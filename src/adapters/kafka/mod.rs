@@ -21,6 +21,8 @@ mod record;
 mod rights;
 mod survey;
 #[cfg(test)]
+mod survey_tests;
+#[cfg(test)]
 mod tests;
 
 pub use consumer::{ConsumerGroup, KafkaPositions, KafkaSource, Membership};
