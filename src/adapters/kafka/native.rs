@@ -115,9 +115,8 @@ pub(super) enum Whom<'a> {
     /// Whom librdkafka chooses: those who lead the partitions that the request names, or the controller.
     Chosen,
     /// Each of these brokers, by number. So must be asked what only a group's coordinator knows: where librdkafka is
-    /// left to find the coordinator, and that takes longer than the time-out, or the coordinator is gone when it is
-    /// asked, librdkafka uses memory that it has freed and ends the process
-    /// (<https://github.com/confluentinc/librdkafka/issues/4605>; 2.12.1 and, in November 2026, every later one).
+    /// left to find the coordinator, and has not before the time-out, it later uses memory that it has freed, and ends
+    /// the process (<https://github.com/confluentinc/librdkafka/issues/4605>; docs/decisions/0012).
     Brokers(&'a [i32]),
 }
 
