@@ -84,7 +84,7 @@ LABEL org.opencontainers.image.title="facemill" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 
-# With CUDA, for detect on NVIDIA GPUs: --target facemill-cuda. Its GPU part was never run (docs/image.md).
+# With CUDA, for detect on NVIDIA GPUs: --target facemill-cuda. It never met one (docs/image.md).
 FROM tools AS cuda
 COPY scripts/need.sh scripts/image-cuda.sh scripts/image-cuda.txt scripts/
 RUN scripts/image-cuda.sh /out

@@ -81,7 +81,7 @@ bench-hostile: assets ## Measure what hostile and slow servers cost the others
 image: ## Build the container image with docker, podman or buildah (IMAGE=name; docs/image.md)
 	@scripts/image.sh
 
-image-test: need ## Build it here on stand-in bases with buildah, and start facemill from it (root, Debian)
+image-test: need ## Build it here on stand-in bases with buildah, and start facemill from it (root, Debian; CUDA=1)
 	@scripts/image-test.sh
 
 image-check: ## Check Dockerfile and compose.yaml, without building

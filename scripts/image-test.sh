@@ -6,6 +6,7 @@
 # the one of Rust. The network is needed for Debian's packages alone.
 #
 #   PROFILE         bench (as release, without link-time optimisation), or release
+#   CUDA            1: the image with CUDA too, as far as it goes without a GPU (fetches 1.3 GB, takes 10 GB of the cache)
 #   IMAGE_CACHE     where stand-ins and the build's target folder are kept (~/.cache/facemill/image; about 3 GB)
 set -euo pipefail
 
@@ -89,19 +90,25 @@ said 'stand-ins of the bases'
 registry=${CARGO_HOME:-$HOME/.cargo}/registry
 mkdir -p "$registry" "$facemill_cache/tools" "$facemill_cache/pip"
 started=$SECONDS
-BUILDER=buildah scripts/image.sh --pull-never --build-arg "PROFILE=$profile" \
-    --volume "$(rustc --print sysroot):/usr/local/rustup:ro" \
-    --volume "$registry:/root/.cargo/registry" \
-    --volume "$cache/target:/src/target" \
-    --volume "$facemill_cache/tools:/root/.cache/facemill/tools" \
-    --volume "$facemill_cache/pip:/root/.cache/facemill/pip" >"$cache/build.log" 2>&1 ||
-    { tail -n 40 "$cache/build.log" >&2; fail "the build failed (all of it: $cache/build.log)"; }
+build() {
+    BUILDER=buildah scripts/image.sh --pull-never --build-arg "PROFILE=$profile" \
+        --volume "$(rustc --print sysroot):/usr/local/rustup:ro" \
+        --volume "$registry:/root/.cargo/registry" \
+        --volume "$cache/target:/src/target" \
+        --volume "$facemill_cache/tools:/root/.cache/facemill/tools" \
+        --volume "$facemill_cache/pip:/root/.cache/facemill/pip" "$@" >"$cache/build.log" 2>&1 ||
+        { tail -n 40 "$cache/build.log" >&2; fail "the build failed (all of it: $cache/build.log)"; }
+}
+# Sets container, root, config.
+unpack() {
+    container=$(buildah from --pull-never "$1")
+    root=$(buildah mount "$container")
+    config=$(buildah inspect --type image "$1" | python3 -c 'import json, sys; print(json.dumps(json.load(sys.stdin)["OCIv1"]["config"]))')
+}
+build
 said "image built, profile $profile" "$((SECONDS - started)) s"
 
-image=facemill:$version
-container=$(buildah from --pull-never "$image")
-root=$(buildah mount "$container")
-config=$(buildah inspect --type image "$image" | python3 -c 'import json, sys; print(json.dumps(json.load(sys.stdin)["OCIv1"]["config"]))')
+unpack "facemill:$version"
 
 # What the image says of itself.
 python3 - "$config" "$version" "$revision" <<'PYTHON' || fail 'the image is not what its configuration should say'
@@ -179,9 +186,11 @@ for _ in {1..100}; do
 done
 [ -n "$port" ] || fail "the web server did not start: $(cat "$work/server")"
 base=http://127.0.0.1:$port
-facemill local --output jsonl --allow-network 127.0.0.0/8 "$base/newton.png" "$base/solvay_conference_1927.jpg" \
-    "$base/missing.jpg" >"$work/results" 2>"$work/log" || fail "facemill local: $(cat "$work/log")"
-faces=$(python3 - "$work/results" <<'PYTHON'
+# How many faces it finds: find_faces OPTION...
+find_faces() {
+    facemill local --output jsonl --allow-network 127.0.0.0/8 "$@" "$base/newton.png" "$base/solvay_conference_1927.jpg" \
+        "$base/missing.jpg" >"$work/results" 2>"$work/log" || fail "facemill local: $(cat "$work/log")"
+    python3 - "$work/results" <<'PYTHON' || fail "facemill local found something else: $(cat "$work/results")"
 import json
 import sys
 
@@ -191,7 +200,8 @@ assert found == {"newton.png": 1, "solvay_conference_1927.jpg": 29}, found
 assert results["missing.jpg"]["status"] == "failed", results["missing.jpg"]
 print(" and ".join(map(str, found.values())))
 PYTHON
-) || fail "facemill local found something else: $(cat "$work/results")"
+}
+faces=$(find_faces)
 said 'facemill local, as 65532, read-only, no capabilities' "$faces faces"
 
 # No broker listens on port 9: it says so, and what needs no server is right.
@@ -199,4 +209,25 @@ facemill check --output json --timeout 1s --set kafka.brokers=127.0.0.1:9 --set 
     >"$work/check" 2>"$work/log" && fail 'facemill check passed without a broker'
 grep -q '"name":"model","state":"ok"' "$work/check" || fail "facemill check: $(cat "$work/check" "$work/log")"
 said 'facemill check' 'the model loads, the missing broker is named'
+
+if [ "${CUDA:-}" = 1 ]; then
+    buildah rm "$container" >/dev/null
+    started=$SECONDS
+    build --target facemill-cuda
+    said 'image with CUDA built' "$((SECONDS - started)) s"
+    unpack "facemill:$version-cuda"
+    missing=$(LD_LIBRARY_PATH=$root/usr/lib/facemill-cuda ldd "$root"/usr/lib/facemill-cuda/*.so* | sed -n 's/^\s*\(\S*\) => not found$/\1/p' | sort -u)
+    [ "$missing" = libcuda.so.1 ] || fail "its libraries do not find: $missing"
+    said 'its libraries find all but the driver' "$missing"
+    facemill local --allow-network 127.0.0.0/8 "$base/newton.png" >"$work/results" 2>"$work/log" &&
+        fail 'facemill local went on without a GPU'
+    grep -q 'detect.device = "cuda" cannot be had' "$work/log" || fail "without a GPU it says: $(cat "$work/log")"
+    said 'without a GPU' 'an error that says so'
+    faces=$(find_faces --set detect.device=cpu)
+    said 'its ONNX Runtime on the processor' "$faces faces"
+    scripts/sbom-check.sh "$root/usr/share/doc/facemill/sbom.cdx.json" >"$work/sbom" || fail "$(cat "$work/sbom")"
+    grep -q 'pkg:pypi/nvidia-cudnn-cu13@' "$root/usr/share/doc/facemill/sbom.cdx.json" || fail 'the SBOM lacks cuDNN'
+    said 'its SBOM' "$(cut -d ' ' -f 2- <"$work/sbom")"
+    said 'its size' "$(($(du --summarize --bytes "$root" | cut -f 1) / 1000000)) MB"
+fi
 echo "image-test: passed; stand-ins and build are kept in $cache ($(du --summarize --one-file-system --human-readable "$cache" | cut -f 1))"
