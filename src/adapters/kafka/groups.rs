@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ffi::CString, slice, time::Duration};
 
 use rdkafka::{ClientContext, bindings as native, client::Client, types::RDKafkaErrorCode};
 
-use super::native::{Answer, Patience, Pending, Refused, Whom, refused, text};
+use super::native::{Answer, Patience, Pending, Refused, Weight, Whom, refused, text};
 
 /// What a coordinator says of a group. One that nobody has joined yet is there, and has no member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub(super) struct Description {
     pub(super) operations: Vec<u32>,
 }
 
+/// By group.
+pub(super) type Described = BTreeMap<String, Result<Description, Refused>>;
+
 /// What the coordinators of these groups, who are among these brokers, say of them. Blocks.
 pub(super) fn describe<C: ClientContext>(
     client: &Client<C>,
@@ -22,15 +25,15 @@ pub(super) fn describe<C: ClientContext>(
     groups: &[&str],
     patience: Patience<'_>,
     rights: bool,
-) -> BTreeMap<String, Result<Description, Refused>> {
-    let mut found = BTreeMap::new();
+) -> Described {
+    let mut found = Described::new();
     let mut refused = None;
     match ask(client, brokers, groups, patience.left(), rights) {
         Ok(mut asked) => {
-            let is_known = |found: &BTreeMap<_, Result<_, _>>| {
-                groups.iter().all(|group| found.get(*group).is_some_and(Result::is_ok))
+            let is_told = |found: &Described| {
+                groups.iter().all(|group| found.get(*group).is_some_and(|told| weight(told) == Weight::Final))
             };
-            while !is_known(&found)
+            while !is_told(&found)
                 && let Some(answer) = asked.next(patience)
             {
                 match answer {
@@ -49,20 +52,16 @@ pub(super) fn describe<C: ClientContext>(
 }
 
 /// Keeps the word of those who know.
-fn merge(
-    found: &mut BTreeMap<String, Result<Description, Refused>>,
-    answer: BTreeMap<String, Result<Description, Refused>>,
-) {
-    for (group, description) in answer {
-        let is_better = match found.get(&group) {
-            None => true,
-            Some(Ok(_)) => false,
-            Some(Err(known)) => description.is_ok() || known.is_of_another(),
-        };
-        if is_better {
-            found.insert(group, description);
+fn merge(found: &mut Described, answer: Described) {
+    for (group, told) in answer {
+        if found.get(&group).is_none_or(|known| weight(known) < weight(&told)) {
+            found.insert(group, told);
         }
     }
+}
+
+fn weight(told: &Result<Description, Refused>) -> Weight {
+    told.as_ref().map_or_else(Refused::weight, |_| Weight::Final)
 }
 
 fn ask<'c, C: ClientContext>(
@@ -84,9 +83,9 @@ fn ask<'c, C: ClientContext>(
     }
 }
 
-/// What one of them says, by group.
-fn described(answer: &Answer<'_>) -> BTreeMap<String, Result<Description, Refused>> {
-    let mut described = BTreeMap::new();
+/// What one of them says.
+fn described(answer: &Answer<'_>) -> Described {
+    let mut described = Described::new();
     // SAFETY: see native.rs.
     unsafe {
         let result = native::rd_kafka_event_DescribeConsumerGroups_result(answer.event());
@@ -113,4 +112,29 @@ fn described(answer: &Answer<'_>) -> BTreeMap<String, Result<Description, Refuse
         }
     }
     described
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_of_who_knows_outweighs_that_of_others_whoever_is_first() {
+        let told = |code| BTreeMap::from([("group".to_owned(), Err(Refused { code, text: String::new() }))]);
+        let known = || BTreeMap::from([("group".to_owned(), Ok(Description { members: 3, operations: vec![] }))]);
+        let other = || told(RDKafkaErrorCode::NotCoordinator);
+        let gone = || told(RDKafkaErrorCode::BrokerTransportFailure);
+        let denied = || told(RDKafkaErrorCode::GroupAuthorizationFailed);
+        for (answers, expected) in [
+            (vec![other(), known(), gone()], known()),
+            (vec![gone(), other(), known()], known()),
+            (vec![other(), gone(), denied()], denied()),
+            (vec![denied(), gone(), other()], denied()),
+            (vec![gone(), other(), told(RDKafkaErrorCode::CoordinatorNotAvailable)], gone()),
+        ] {
+            let mut found = Described::new();
+            answers.into_iter().for_each(|answer| merge(&mut found, answer));
+            assert_eq!(found, expected);
+        }
+    }
 }

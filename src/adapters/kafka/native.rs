@@ -85,9 +85,14 @@ impl Refused {
         Self::local(RDKafkaErrorCode::BadMessage, "the answer says nothing of it")
     }
 
-    /// Whether it says no more than that another broker would know.
-    pub(super) fn is_of_another(&self) -> bool {
-        self.code == RDKafkaErrorCode::NotCoordinator
+    /// Of several brokers' refusals the word of the one that counts.
+    pub(super) fn weight(&self) -> Weight {
+        match self.code {
+            // A broker that has just started says the second of every group.
+            RDKafkaErrorCode::NotCoordinator | RDKafkaErrorCode::CoordinatorNotAvailable => Weight::AnotherKnows,
+            local if (local as i32) < 0 => Weight::NoAnswer,
+            _ => Weight::Final,
+        }
     }
 
     fn local(code: RDKafkaErrorCode, text: &str) -> Self {
@@ -109,6 +114,17 @@ unsafe extern "C" {
     fn error_code(error: *const native::rd_kafka_error_t) -> c_int;
 }
 
+/// How much a broker's refusal tells of what was asked of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Weight {
+    /// Nothing: it does not know.
+    AnotherKnows,
+    /// Nothing, but perhaps it would have known: no connection, no answer in time.
+    NoAnswer,
+    /// No other broker would say anything else.
+    Final,
+}
+
 /// Whom to ask.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Whom<'a> {
@@ -116,7 +132,8 @@ pub(super) enum Whom<'a> {
     Chosen,
     /// Each of these brokers, by number. So must be asked what only a group's coordinator knows: where librdkafka is
     /// left to find the coordinator, and has not before the time-out, it later uses memory that it has freed, and ends
-    /// the process (<https://github.com/confluentinc/librdkafka/issues/4605>; docs/decisions/0012).
+    /// the process (<https://github.com/confluentinc/librdkafka/issues/4605>; docs/decisions/0012). The client needs a
+    /// `group.id`: librdkafka asks anew who coordinates that one when a broker says that it is another.
     Brokers(&'a [i32]),
 }
 
@@ -191,7 +208,7 @@ impl<'c> Pending<'c> {
         None
     }
 
-    /// The first answer that has what was asked. If none has: why not, in the words of those who would know.
+    /// The first answer that has what was asked, or that says for good why there is none.
     pub(super) fn first<T>(
         mut self,
         patience: Patience<'_>,
@@ -201,7 +218,8 @@ impl<'c> Pending<'c> {
         while let Some(answer) = self.next(patience) {
             match answer.and_then(|answer| read(&answer)) {
                 Ok(found) => return Ok(found),
-                Err(why) if refused.as_ref().is_none_or(Refused::is_of_another) => refused = Some(why),
+                Err(why) if why.weight() == Weight::Final => return Err(why),
+                Err(why) if refused.as_ref().is_none_or(|known| known.weight() < why.weight()) => refused = Some(why),
                 Err(_) => {}
             }
         }
