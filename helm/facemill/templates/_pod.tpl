@@ -157,22 +157,27 @@ spec:
 {{/*
 The variables of a pod: (dict "root" $ "component" "fetch" "job" "check" "pod" its values)
 
-A list with one name twice is refused by a server-side apply, which is what Helm 4 does. The user's variable stands in the
-place of the chart's, since one that refers to another has to come after it. It is the stronger one, like a stage's image
-or labels: it can make a pod end or push its figures elsewhere, and no more. facemill.wrongEnv has those that could do more.
+A list with one name twice is refused by a server-side apply, which is what Helm 4 does. The user's variable is the
+stronger one, like a stage's image or labels: it can make a pod end or push its figures elsewhere, and no more.
+facemill.wrongEnv has those that could do more. A variable can refer only to those before it: the user's stand behind the
+chart's in their own order, but for POD_NAME, to which one of the chart's refers.
 */}}
 {{- define "facemill.env" -}}
-{{- $more := dict }}
+{{- $theirs := dict }}
 {{- range .pod.env }}
-{{- $_ := set $more .name . }}
+{{- $_ := set $theirs .name . }}
 {{- end }}
 {{- $env := list }}
 {{- range include "facemill.ownEnv" . | fromYamlArray }}
-{{- $env = append $env (get $more .name | default .) }}
-{{- $_ := unset $more .name }}
+{{- if eq .name "POD_NAME" }}
+{{- $env = append $env (get $theirs .name | default .) }}
+{{- $_ := unset $theirs .name }}
+{{- else if not (hasKey $theirs .name) }}
+{{- $env = append $env . }}
+{{- end }}
 {{- end }}
 {{- range .pod.env }}
-{{- if hasKey $more .name }}
+{{- if hasKey $theirs .name }}
 {{- $env = append $env . }}
 {{- end }}
 {{- end }}
