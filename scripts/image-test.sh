@@ -216,7 +216,10 @@ if [ "${CUDA:-}" = 1 ]; then
     build --target facemill-cuda
     said 'image with CUDA built' "$((SECONDS - started)) s"
     unpack "facemill:$version-cuda"
-    missing=$(LD_LIBRARY_PATH=$root/usr/lib/facemill-cuda ldd "$root"/usr/lib/facemill-cuda/*.so* | sed -n 's/^\s*\(\S*\) => not found$/\1/p' | sort -u)
+    # By the image's own loader, which sees nothing but the image.
+    missing=$(for library in "$root"/usr/lib/facemill-cuda/*.so*; do
+        LD_LIBRARY_PATH=/usr/lib/facemill-cuda chroot "$root" /lib64/ld-linux-x86-64.so.2 --list "${library#"$root"}" 2>&1 || true
+    done | sed -n 's/^\s*\(\S*\) => not found$/\1/p; s/.*loading shared libraries: \(\S*\): cannot open.*/\1/p' | sort -u)
     [ "$missing" = libcuda.so.1 ] || fail "its libraries do not find: $missing"
     said 'its libraries find all but the driver' "$missing"
     facemill local --allow-network 127.0.0.0/8 "$base/newton.png" >"$work/results" 2>"$work/log" &&
