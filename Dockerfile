@@ -89,11 +89,17 @@ FROM tools AS cuda
 COPY scripts/need.sh scripts/image-cuda.sh scripts/image-cuda.txt scripts/
 RUN scripts/image-cuda.sh /out
 
+# cuDNN loads zlib.
+FROM system AS system-cuda
+RUN /src/scripts/image-root.sh /root-with-cuda zlib1g
+
 FROM papers AS papers-cuda
 COPY scripts/image-cuda.txt scripts/
+COPY --from=system-cuda /root-with-cuda/var/lib/dpkg/status.d /packages
 RUN scripts/sbom.sh --packages /packages --wheels scripts/image-cuda.txt /out/doc
 
 FROM image AS facemill-cuda
+COPY --from=system-cuda /root-with-cuda /
 COPY --from=papers-cuda /out/doc/sbom.cdx.json /usr/share/doc/facemill/
 COPY --from=cuda /out/licenses /usr/share/doc/facemill/licenses
 COPY --from=cuda /out/lib /usr/lib/facemill-cuda

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Writes the root file system that facemill runs on into a new folder: image-root.sh FOLDER
+# Writes the root file system that facemill runs on into a new folder: image-root.sh FOLDER [PACKAGE...]
 #
-# The C and C++ libraries, the trusted certificates and the system's name, unpacked from Debian's packages: no shell, no
-# package manager, nothing with setuid. Runs in the Dockerfile's stage `system`, on Debian.
+# The C and C++ libraries, the trusted certificates and the system's name, and what each PACKAGE has besides, unpacked from
+# Debian's packages: no shell, no package manager, nothing with setuid. Runs in the Dockerfile's stages `system` and
+# `system-cuda`, on Debian.
 set -euo pipefail
 
 root=$1
-packages=(base-files ca-certificates gcc-12-base libc6 libgcc-s1 libstdc++6)
+packages=(base-files ca-certificates gcc-12-base libc6 libgcc-s1 libstdc++6 "${@:2}")
 downloads=$(mktemp -d)
 trap 'rm -rf "$downloads"' EXIT
 
