@@ -6,8 +6,14 @@ use std::{
     cell::Cell,
     collections::BTreeMap,
     env, fs,
+    net::TcpListener,
+    ops::Range,
     path::Path,
-    sync::{PoisonError, RwLock},
+    process,
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -241,7 +247,13 @@ pub fn until(what: &str, is_so: impl FnMut() -> bool) {
     assert!(wait_for(Duration::from_millis(10), is_so), "it does not come that {what}");
 }
 
-/// A port that was free a moment ago.
+/// A port that nobody has. None of those that the system gives to connections (from 32,768): any process may have got one
+/// of them by the time that ours listens. The servers' own are from 15,000.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const PORTS: Range<u32> = 10_000..15_000;
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let mut ports =
+        PORTS.map(|_| PORTS.start + (process::id() + ASKED.fetch_add(1, Relaxed)) % (PORTS.end - PORTS.start));
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find_map(|port| u16::try_from(port).ok().filter(is_free)).expect("a free port")
 }
