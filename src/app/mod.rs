@@ -17,7 +17,7 @@ pub use names::Topics;
 
 use crate::{
     adapters::{
-        decoder::{DecoderProcess, Program},
+        decoder::{DecoderProcess, DecoderThread, Program},
         http::{HttpAdapter, HttpBuildError},
         kafka::KafkaError,
         onnx::{Device, ModelSource, OnnxError, OnnxModel, YunetSession},
@@ -104,7 +104,10 @@ fn build_preprocess(
         frame_format,
     };
     if !preprocess.isolate {
-        return Ok(Preprocess::new(options)?);
+        let start = |options: &_| -> Result<Box<dyn Decode>, _> {
+            Ok(Box::new(DecoderThread::start(options, Arc::clone(metrics))?))
+        };
+        return Ok(Preprocess::with_decoders(options, start)?);
     }
     let program = Program::own(&[DECODER]).map_err(PreprocessError::Threads)?;
     let start = |options: &_| -> Result<Box<dyn Decode>, _> {

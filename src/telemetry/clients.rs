@@ -277,6 +277,10 @@ impl DnsMetrics {
     }
 }
 
+/// Why a decoder is replaced: it ended, it hung, it did not pass its self-test, it contradicted itself, or it failed
+/// through no fault of the picture.
+const DECODER_REPLACED_CAUSES: [&str; 5] = ["ended", "timeout", "self_test", "contradiction", "internal_error"];
+
 /// What the decoders count.
 #[derive(Debug, Default)]
 pub struct DecoderMetrics {
@@ -291,7 +295,7 @@ impl DecoderMetrics {
     pub fn exported(meter: &Meter) -> Arc<Self> {
         let metrics = Arc::new(DecoderMetrics {
             durations: meter.timings(&DECODE_DURATION, Labels::new()),
-            replaced: Counters::of(&[["ended"], ["timeout"]]),
+            replaced: Counters::of(&DECODER_REPLACED_CAUSES.map(|cause| [cause])),
         });
         meter.counters(&DECODERS_REPLACED, &metrics, &Labels::new(), |of| &of.replaced);
         metrics

@@ -225,7 +225,7 @@ pub const DECODERS_REPLACED: Metric = counter(
     "facemill.decoders_replaced",
     "{process}",
     &["cause"],
-    "Decoder processes that were replaced by new ones, by cause: ended (a crash, too much memory), timeout",
+    "Decoders that were replaced by new ones, by cause: ended (a crash, too much memory), timeout, self_test (it did not decode a built-in picture), contradiction (it refused a picture, and then not), internal_error",
 );
 pub const INFERENCE_DURATION: Metric =
     seconds("facemill.inference.duration", KERNEL, &[], "Time of one run of the face detection model");

@@ -1,6 +1,5 @@
 use std::{
     io::{self, Read, Write},
-    panic::{AssertUnwindSafe, catch_unwind},
     process,
     sync::mpsc,
     thread,
@@ -10,7 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::protocol::{Answer, READY, read_block, write_block};
-use crate::stages::preprocess::{Decode, PreprocessError, PreprocessOptions, decode_memory};
+use crate::stages::preprocess::{CheckedDecoder, Decode, PreprocessError, PreprocessOptions, decode_memory};
 
 /// Longest description of the options, and longest picture: the limits of those who send them are far below.
 const MAX_OPTIONS: usize = 64 << 10;
@@ -37,13 +36,14 @@ pub enum ServeError {
     Decoder(#[from] PreprocessError),
 }
 
-/// Makes this process a decoder that decodes what comes until nothing more can come.
+/// Makes this process a decoder that decodes what comes until nothing more can come, or until it finds a fault in
+/// itself and has said so.
 ///
 /// # Errors
-/// When there is no decoder, or the socket breaks.
+/// When there is no decoder, it does not pass its self-test, or the socket breaks.
 pub fn serve<D: Decode>(
     socket: impl Read + Write,
-    build: impl FnOnce(PreprocessOptions) -> Result<D, PreprocessError>,
+    build: impl Fn(PreprocessOptions) -> Result<D, PreprocessError> + Send + 'static,
 ) -> Result<(), ServeError> {
     // A picture that crashes many decoders fills no disk.
     let _ = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0);
@@ -55,12 +55,13 @@ pub fn serve<D: Decode>(
 /// The same, in a process that has more to do; `limit` is given the most memory that each picture may take.
 pub(super) fn serve_within<D: Decode>(
     mut socket: impl Read + Write,
-    build: impl FnOnce(PreprocessOptions) -> Result<D, PreprocessError>,
+    build: impl Fn(PreprocessOptions) -> Result<D, PreprocessError> + Send + 'static,
     limit: impl Fn(u64),
 ) -> Result<(), ServeError> {
     let (options, longest): (PreprocessOptions, Duration) =
         serde_json::from_slice(&read_block(&mut socket, MAX_OPTIONS)?)?;
-    let mut decoder = build(options.clone())?;
+    let for_each = options.clone();
+    let mut decoder = CheckedDecoder::new(move || build(for_each.clone()))?;
     let watch = Watch::start(longest + GRACE)?;
     write_block(&mut socket, READY)?;
     loop {
@@ -74,15 +75,19 @@ pub(super) fn serve_within<D: Decode>(
                 .saturating_add(OWN_BYTES + picture.len() as u64),
         );
         watch.begin();
-        let result = catch_unwind(AssertUnwindSafe(|| decoder.decode(&picture)));
+        let decoded = decoder.decode(&picture);
         watch.end();
-        let result = result.unwrap_or_else(|panic| Err(crate::stages::panicked(&*panic)));
-        let (answer, frame) = match result {
-            Ok((picture, frame)) => (Answer::Frame(picture), frame),
-            Err(failure) => (Answer::failure(failure), Vec::new()),
+        let is_faulty = decoded.is_err();
+        let (answer, frame) = match decoded {
+            Ok(Ok((picture, frame))) => (Answer::Frame(picture), frame),
+            Ok(Err(failure)) => (Answer::failure(failure), Vec::new()),
+            Err(fault) => (Answer::Fault(fault), Vec::new()),
         };
         write_block(&mut socket, &serde_json::to_vec(&answer)?)?;
         write_block(&mut socket, &frame)?;
+        if is_faulty {
+            return Ok(());
+        }
         // The next one may be larger.
         limit(options.decode_bytes.saturating_add(OWN_BYTES + MAX_PICTURE as u64));
     }

@@ -7,9 +7,11 @@
 mod child;
 mod process;
 mod protocol;
+mod thread;
 
 pub use child::{ServeError, serve};
 pub use process::{DecoderProcess, Program};
+pub use thread::DecoderThread;
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::protocol::{Answer, READY, read_block, write_block};
 use crate::{
     domain::{Failure, FrameFormat, Picture, Reason},
-    stages::preprocess::{Decode, PreprocessError, PreprocessOptions},
+    stages::preprocess::{Decode, Decoded, Fault, PreprocessError, PreprocessOptions},
     telemetry::DecoderMetrics,
 };
 
@@ -67,7 +67,7 @@ pub struct DecoderProcess {
     frame_format: FrameFormat,
     /// How long one picture may take.
     limit: Duration,
-    metrics: Arc<DecoderMetrics>,
+    pub(super) metrics: Arc<DecoderMetrics>,
     running: Option<Running>,
 }
 
@@ -170,36 +170,83 @@ impl DecoderProcess {
     }
 }
 
+/// Why a child has to be replaced.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("the decoder does not answer: {0}")]
+    Socket(#[from] io::Error),
+    #[error("{0}")]
+    Fault(#[from] Fault),
+    #[error("{0}")]
+    Failure(Failure),
+    #[error("the decoder's frame is not what it says: {0:?}")]
+    WrongFrame(Picture),
+}
+
+impl Trouble {
+    /// The name in metrics.
+    fn cause(&self) -> &'static str {
+        match self {
+            Trouble::Socket(error) if is_timeout(error) => "timeout",
+            Trouble::Socket(_) | Trouble::WrongFrame(_) => "ended",
+            Trouble::Fault(fault) => fault.cause(),
+            Trouble::Failure(_) => "internal_error",
+        }
+    }
+}
+
+impl DecoderProcess {
+    /// One attempt.
+    fn attempt(&mut self, bytes: &Bytes) -> Result<Decoded, Trouble> {
+        match self.ask(bytes)? {
+            (Answer::Frame(picture), frame) if self.is_right(&picture, &frame) => Ok(Ok((picture, frame))),
+            (Answer::Frame(picture), _) => Err(Trouble::WrongFrame(picture)),
+            (Answer::Fault(fault), _) => Err(fault.into()),
+            (Answer::Failure { reason, detail }, _) => {
+                let failure = Failure::new(reason, detail.chars().take(MAX_DETAIL).collect::<String>());
+                // A panic, or a want of memory that may be of the pictures before.
+                if reason == Reason::InternalError { Err(Trouble::Failure(failure)) } else { Ok(Err(failure)) }
+            }
+        }
+    }
+
+    fn replace(&mut self, cause: &'static str) -> String {
+        if self.running.is_some() {
+            self.metrics.replaced.add([cause], 1);
+        }
+        let status = self.running.take().map(|mut running| running.end());
+        status.unwrap_or_else(|| "it did not start".to_owned())
+    }
+}
+
 impl Decode for DecoderProcess {
-    fn decode(&mut self, bytes: &Bytes) -> Result<(Picture, Vec<u8>), Failure> {
-        // A child may have been ended by others, for want of memory for example, or stopped with us for a while: the
-        // picture gets a second one.
+    fn decode(&mut self, bytes: &Bytes) -> Decoded {
+        // A child may have been ended by others, for want of memory for example, or stopped with us for a while, or an
+        // earlier picture may have spoilt it: the picture gets a second one.
         for is_last in [false, true] {
             let began = Instant::now();
-            let asked = self.ask(bytes);
+            let attempt = self.attempt(bytes);
             self.metrics.durations.record(began.elapsed());
-            let error = match asked {
-                Ok((Answer::Frame(picture), frame)) if self.is_right(&picture, &frame) => return Ok((picture, frame)),
-                Ok((Answer::Frame(picture), _)) => io::Error::other(format!("no frame goes with {picture:?}")),
-                Ok((Answer::Failure { reason, detail }, _)) => {
-                    return Err(Failure::new(reason, detail.chars().take(MAX_DETAIL).collect::<String>()));
-                }
-                Err(error) => error,
+            let trouble = match attempt {
+                Ok(decoded) => return decoded,
+                Err(trouble) => trouble,
             };
-            if self.running.is_some() {
-                self.metrics.replaced.add([if is_timeout(&error) { "timeout" } else { "ended" }], 1);
+            let status = self.replace(trouble.cause());
+            match trouble {
+                Trouble::Socket(error) if is_last && is_timeout(&error) => {
+                    let detail = format!("the picture did not decode within {:?}, nor when tried again", self.limit);
+                    return Err(Failure::new(Reason::DecodeTimeout, detail));
+                }
+                Trouble::Failure(failure) if is_last => return Err(failure),
+                trouble if is_last => {
+                    let detail = format!("the picture's second decoder had to be replaced too: {trouble} ({status})");
+                    return Err(Failure::new(
+                        Reason::InternalError,
+                        detail.chars().take(MAX_DETAIL).collect::<String>(),
+                    ));
+                }
+                trouble => tracing::warn!(%trouble, status, "a picture's decoder is replaced; trying a new one"),
             }
-            let status = self.running.take().map(|mut running| running.end());
-            let status = status.unwrap_or_else(|| "it did not start".to_owned());
-            if is_last && is_timeout(&error) {
-                let detail = format!("the picture did not decode within {:?}, nor when tried again", self.limit);
-                return Err(Failure::new(Reason::DecodeTimeout, detail));
-            }
-            if is_last {
-                let detail = format!("the picture's second decoder crashed too: {status} ({error})");
-                return Err(Failure::new(Reason::InternalError, detail));
-            }
-            tracing::warn!(%error, status, "a picture's decoder crashed or hung; trying a new one");
         }
         Err(Failure::new(Reason::InternalError, "no decoder"))
     }

@@ -2,7 +2,10 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Failure, Picture, Reason};
+use crate::{
+    domain::{Failure, Picture, Reason},
+    stages::preprocess::Fault,
+};
 
 /// What a child says once it has its options.
 pub(super) const READY: &[u8] = b"ready";
@@ -11,7 +14,12 @@ pub(super) const READY: &[u8] = b"ready";
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Answer {
     Frame(Picture),
-    Failure { reason: Reason, detail: String },
+    Failure {
+        reason: Reason,
+        detail: String,
+    },
+    /// Nothing of the picture, but that another process has to decode it. The child ends.
+    Fault(Fault),
 }
 
 impl Answer {

@@ -4,7 +4,10 @@
 use std::{
     num::NonZero,
     os::unix::net::UnixStream,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,7 +19,8 @@ use super::{
 };
 use crate::{
     domain::{Failure, FrameFormat, Picture, Reason},
-    stages::preprocess::{Decode, PreprocessOptions},
+    stages::preprocess::{Decode, Decoded, Fault, PictureDecoder, PreprocessError, PreprocessOptions},
+    telemetry::DecoderMetrics,
 };
 
 /// Says that it is ready, then waits for the end of the first line of the picture.
@@ -108,30 +112,76 @@ fn a_decoder_that_does_not_start_is_said_at_the_start() {
     assert!(error.contains("hello"), "{error}");
 }
 
+#[test]
+fn a_decoder_that_finds_a_fault_in_itself_is_replaced_and_the_next_one_decodes_the_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let says = |answer: &str| {
+        let length = format!("\\{:03o}\\000\\000\\000", answer.len());
+        format!("printf '{length}%s\\000\\000\\000\\000' '{answer}' >&0; cat <&0 >/dev/null")
+    };
+    let corrupt = says(r#"{"Failure":{"reason":"corrupt_image","detail":"no"}}"#);
+    for (answer, cause) in [
+        (r#"{"Fault":{"SelfTest":"the built-in JPEG"}}"#, "self_test"),
+        (r#"{"Fault":{"Contradiction":"corrupt_image"}}"#, "contradiction"),
+        (r#"{"Failure":{"reason":"internal_error","detail":"panic"}}"#, "internal_error"),
+    ] {
+        let first = format!("[ -e {seen} ] || {{ : > {seen}; {}; exit; }};", says(answer), seen = seen.display());
+        let mut decoder = start(&format!("{GETS_A_PICTURE} {first} {corrupt}")).unwrap();
+        let metrics = Arc::clone(&decoder.metrics);
+        let failure = decoder.decode(&Bytes::from_static(b"a picture\n")).unwrap_err();
+        assert_eq!(failure, Failure::new(Reason::CorruptImage, "no"), "{cause}");
+        let replaced: Vec<_> = metrics.replaced.all().into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(replaced, [([cause], 1)]);
+        std::fs::remove_file(&seen).unwrap();
+
+        // No decoder is left to say that the picture is at fault.
+        let failure = decode(&says(answer));
+        assert_eq!(failure.reason, Reason::InternalError, "{failure}");
+    }
+}
+
 /// A decoder that takes the picture's first byte as an order.
-struct Obedient;
+struct Obedient {
+    decoder: PictureDecoder,
+    is_spoilt: &'static AtomicBool,
+}
+
+impl Obedient {
+    fn build(options: PreprocessOptions, is_spoilt: &'static AtomicBool) -> Result<Self, PreprocessError> {
+        Ok(Obedient { decoder: PictureDecoder::new(options)?, is_spoilt })
+    }
+}
 
 impl Decode for Obedient {
-    fn decode(&mut self, bytes: &Bytes) -> Result<(Picture, Vec<u8>), Failure> {
+    fn decode(&mut self, bytes: &Bytes) -> Decoded {
         let frame_format = FrameFormat::Rgb8;
         let (width, height, orientation, truncated) = (4, 3, 6, true);
         let picture = Picture { width, height, orientation, truncated, frame_width: 4, frame_height: 3, frame_format };
         match bytes.first() {
+            _ if self.is_spoilt.load(Ordering::Relaxed) => Err(Failure::new(Reason::CorruptImage, "spoilt")),
             Some(b'f') => Ok((picture, vec![7; 36])),
             Some(b'p') => panic!("broken table"),
-            _ => Err(Failure::new(Reason::CorruptImage, "no order")),
+            Some(b'c') => Err(Failure::new(Reason::CorruptImage, "as ordered")),
+            Some(b's') => {
+                self.is_spoilt.store(true, Ordering::Relaxed);
+                Err(Failure::new(Reason::CorruptImage, "as ordered"))
+            }
+            // The built-in ones.
+            _ => self.decoder.decode(bytes),
         }
     }
 }
 
 #[test]
-fn a_child_answers_each_picture_in_turn_and_a_panic_is_one_answer() {
+fn a_child_answers_each_picture_in_turn_a_panic_is_one_answer_and_a_fault_the_last() {
+    static IS_SPOILT: AtomicBool = AtomicBool::new(false);
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let options = PreprocessOptions { threads: NonZero::new(3).unwrap(), ..Default::default() };
     let expected = options.clone();
     let build = move |options| {
         assert_eq!(options, expected);
-        Ok(Obedient)
+        Obedient::build(options, &IS_SPOILT)
     };
     // Its limit of memory and its silence on panics are the process's: a child of this test has them.
     write_block(&mut ours, &serde_json::to_vec(&(options, LIMIT)).unwrap()).unwrap();
@@ -148,9 +198,37 @@ fn a_child_answers_each_picture_in_turn_and_a_panic_is_one_answer() {
         assert_eq!(frame, [7; 36]);
         let failure = Answer::failure(Failure::new(Reason::InternalError, "panic: broken table"));
         assert_eq!(ask(b"panic"), (failure, Vec::new()));
-        let failure = Answer::failure(Failure::new(Reason::CorruptImage, "no order"));
-        assert_eq!(ask(b""), (failure, Vec::new()));
+        let failure = Answer::failure(Failure::new(Reason::CorruptImage, "as ordered"));
+        assert_eq!(ask(b"corrupt"), (failure, Vec::new()));
     }
-    drop(ours);
+    let (answer, frame) = ask(b"spoilt");
+    assert!(matches!(answer, Answer::Fault(Fault::SelfTest(_))), "{answer:?}");
+    assert!(frame.is_empty());
+    // It has ended while its socket was open.
     served.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_child_whose_decoder_does_not_pass_its_self_test_is_never_ready() {
+    static IS_SPOILT: AtomicBool = AtomicBool::new(true);
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    write_block(&mut ours, &serde_json::to_vec(&(PreprocessOptions::default(), LIMIT)).unwrap()).unwrap();
+    let error = child::serve_within(theirs, |options| Obedient::build(options, &IS_SPOILT), |_| {}).unwrap_err();
+    assert!(error.to_string().contains("failed its self-test"), "{error}");
+    assert!(read_block(&mut ours, 100).is_err());
+}
+
+#[test]
+fn a_decoder_on_a_thread_is_replaced_after_a_fault_and_the_new_one_decodes_the_picture() {
+    static IS_SPOILT: AtomicBool = AtomicBool::new(false);
+    let metrics = Arc::<DecoderMetrics>::default();
+    let build = |options| Obedient::build(options, &IS_SPOILT);
+    let mut decoder = DecoderThread::start_with(build, &PreprocessOptions::default(), Arc::clone(&metrics)).unwrap();
+    assert_eq!(decoder.decode(&Bytes::from_static(b"corrupt")).unwrap_err().reason, Reason::CorruptImage);
+    // For good: there is no decoder left that could say that the picture is at fault.
+    let failure = decoder.decode(&Bytes::from_static(b"spoilt")).unwrap_err();
+    assert_eq!(failure.reason, Reason::InternalError, "{failure}");
+    assert_eq!(metrics.replaced.all().into_iter().find(|(cause, _)| *cause == ["self_test"]).unwrap().1, 1);
+    IS_SPOILT.store(false, Ordering::Relaxed);
+    assert!(decoder.decode(&Bytes::from_static(b"frame")).is_ok());
 }

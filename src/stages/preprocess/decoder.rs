@@ -18,27 +18,33 @@ use crate::{
 /// JPEG quality of frames: above it the detector sees no difference.
 const FRAME_QUALITY: i32 = 90;
 
+/// The frame of a picture, or the failure that is its outcome.
+pub type Decoded = Result<(Picture, Vec<u8>), Failure>;
+
 /// Makes frames out of pictures, one at a time.
 pub trait Decode: Send + 'static {
     /// The frame of the picture in these bytes, which have passed the limits on its size.
     ///
     /// # Errors
     /// The outcome of a picture that does not decode.
-    fn decode(&mut self, bytes: &Bytes) -> Result<(Picture, Vec<u8>), Failure>;
+    fn decode(&mut self, bytes: &Bytes) -> Decoded;
 }
 
-/// Decodes on the thread that asks. What it uses, it uses again for the next picture.
+/// Decodes on the thread that asks.
+///
+/// Each picture has a decoder of its own. What is used again are buffers, of which every byte is written anew, and the
+/// compressor of frames, until it reports an error.
 pub struct PictureDecoder {
     options: PreprocessOptions,
-    jpeg: jpeg::Decoder,
-    compressor: turbojpeg::Compressor,
+    /// None while it is in use, and after an error or a panic in it.
+    compressor: Option<turbojpeg::Compressor>,
     resize: Resize,
     /// A decoded picture that is resized next.
     decoded: Vec<u8>,
 }
 
 impl Decode for PictureDecoder {
-    fn decode(&mut self, bytes: &Bytes) -> Result<(Picture, Vec<u8>), Failure> {
+    fn decode(&mut self, bytes: &Bytes) -> Decoded {
         self.frame(bytes, &Header::read(bytes)?)
     }
 }
@@ -49,18 +55,14 @@ impl PictureDecoder {
     /// # Errors
     /// When there is no memory for that.
     pub fn new(options: PreprocessOptions) -> Result<Self, PreprocessError> {
-        Self::with_handles(options).map_err(|error| PreprocessError::Decoder(error.to_string()))
+        let compressor = match options.frame_format {
+            FrameFormat::Rgb8 => None,
+            FrameFormat::Jpeg => Some(compressor().map_err(|error| PreprocessError::Decoder(error.to_string()))?),
+        };
+        Ok(PictureDecoder { options, compressor, resize: Resize::default(), decoded: Vec::new() })
     }
 
-    fn with_handles(options: PreprocessOptions) -> Result<Self, turbojpeg::Error> {
-        let mut compressor = turbojpeg::Compressor::new()?;
-        compressor.set_quality(FRAME_QUALITY)?;
-        compressor.set_subsamp(turbojpeg::Subsamp::Sub2x2)?;
-        let jpeg = jpeg::Decoder::new()?;
-        Ok(PictureDecoder { options, jpeg, compressor, resize: Resize::default(), decoded: Vec::new() })
-    }
-
-    fn frame(&mut self, bytes: &Bytes, header: &Header) -> Result<(Picture, Vec<u8>), Failure> {
+    fn frame(&mut self, bytes: &Bytes, header: &Header) -> Decoded {
         let PreprocessOptions { working_size, frame_format, .. } = self.options;
         let target = fit((header.width, header.height), working_size);
         let (pixels, orientation, truncated) = match &header.coding {
@@ -110,10 +112,10 @@ impl PictureDecoder {
         let size = header.scaled(scale);
         let mut frame = Vec::new();
         if size == target {
-            let truncated = self.jpeg.rgb8(bytes, header, scale, &mut frame)?;
+            let truncated = jpeg::rgb8(bytes, header, scale, &mut frame)?;
             return Ok((frame, truncated));
         }
-        let truncated = self.jpeg.rgb8(bytes, header, scale, &mut self.decoded)?;
+        let truncated = jpeg::rgb8(bytes, header, scale, &mut self.decoded)?;
         self.resize.rgb8(&self.decoded, size, &mut frame, target)?;
         if self.decoded.capacity() > MAX_IDLE_BYTES {
             self.decoded = Vec::new();
@@ -131,8 +133,19 @@ impl PictureDecoder {
     }
 
     fn compress(&mut self, pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>, Failure> {
+        let mut compressor = self.compressor.take().map_or_else(compressor, Ok).map_err(internal)?;
         let format = turbojpeg::PixelFormat::RGB;
         let picture = turbojpeg::Image { pixels, width, pitch: width * format.size(), height, format };
-        self.compressor.compress_to_vec(picture).map_err(internal)
+        let frame = compressor.compress_to_vec(picture).map_err(internal)?;
+        self.compressor = Some(compressor);
+        Ok(frame)
     }
+}
+
+/// The compressor of frames.
+fn compressor() -> Result<turbojpeg::Compressor, turbojpeg::Error> {
+    let mut compressor = turbojpeg::Compressor::new()?;
+    compressor.set_quality(FRAME_QUALITY)?;
+    compressor.set_subsamp(turbojpeg::Subsamp::Sub2x2)?;
+    Ok(compressor)
 }

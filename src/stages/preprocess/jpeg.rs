@@ -207,58 +207,60 @@ impl Frame {
     }
 }
 
-/// A decompressor with its tables, used again for the next picture.
-pub(super) struct Decoder {
+/// Decodes to RGB at a scale, into a buffer of any size; says whether the file ended early.
+///
+/// Every byte of the picture is written or an error is returned: nothing of an earlier picture shows.
+///
+/// Each picture has a decompressor of its own. TurboJPEG leaves a handle in the middle of the header in which it found
+/// an error, so that its next picture is read as the rest of that header; and a handle keeps the tables of one picture
+/// for the next, which a picture without tables then takes. A new handle costs some microseconds.
+///
+/// # Errors
+/// [`Reason::CorruptImage`] for a picture that does not decode, [`Reason::InternalError`] where memory runs out.
+pub(super) fn rgb8(bytes: &[u8], header: &Header, scale: ScalingFactor, pixels: &mut Vec<u8>) -> Result<bool, Failure> {
+    let mut decoder = Decoder::new(header, scale)?;
+    let repaired;
+    let (bytes, found) = match decoder.turbo.read_header(bytes) {
+        // libjpeg-turbo's interface gives up on a header that libjpeg itself only warns of.
+        Err(error) if Damage::of(&error).is_some() => {
+            repaired = without_oddities(bytes);
+            decoder = Decoder::new(header, scale)?;
+            (repaired.as_slice(), decoder.turbo.read_header(&repaired))
+        }
+        found => (bytes, found),
+    };
+    let found = found.map_err(failure)?;
+    if (found.width, found.height) != (header.width as usize, header.height as usize) {
+        return Err(corrupt("two frame headers of different size"));
+    }
+    let size = header.scaled(scale);
+    pixels.resize(rgb8_len(size), 0);
+    match found.colorspace {
+        Colorspace::CMYK | Colorspace::YCCK => {
+            let mut inks = vec![0; rgb8_len(size) / 3 * 4];
+            let truncated = decoder.decompress(bytes, size, PixelFormat::CMYK, &mut inks)?;
+            cmyk_to_rgb(&inks, header.adobe, pixels);
+            Ok(truncated)
+        }
+        _ => decoder.decompress(bytes, size, PixelFormat::RGB, pixels),
+    }
+}
+
+/// A decompressor for one picture.
+struct Decoder {
     turbo: Decompressor,
 }
 
 impl Decoder {
-    /// # Errors
-    /// When there is no memory for it.
-    pub(super) fn new() -> Result<Self, Error> {
-        Ok(Decoder { turbo: Decompressor::new()? })
-    }
-
-    /// Decodes to RGB at a scale, into a buffer of any size; says whether the file ended early.
-    ///
-    /// Every byte of the picture is written or an error is returned: nothing of an earlier picture shows.
-    pub(super) fn rgb8(
-        &mut self,
-        bytes: &[u8],
-        header: &Header,
-        scale: ScalingFactor,
-        pixels: &mut Vec<u8>,
-    ) -> Result<bool, Failure> {
-        self.turbo.set_scaling_factor(scale).map_err(internal)?;
-        self.turbo.set_scan_limit(header.max_scans()).map_err(internal)?;
-        let repaired;
-        let (bytes, found) = match self.turbo.read_header(bytes) {
-            // libjpeg-turbo's interface gives up on a header that libjpeg itself only warns of.
-            Err(error) if Damage::of(&error).is_some() => {
-                repaired = without_oddities(bytes);
-                (repaired.as_slice(), self.turbo.read_header(&repaired))
-            }
-            found => (bytes, found),
-        };
-        let found = found.map_err(|error| corrupt(error.to_string()))?;
-        if (found.width, found.height) != (header.width as usize, header.height as usize) {
-            return Err(corrupt("two frame headers of different size"));
-        }
-        let size = header.scaled(scale);
-        pixels.resize(rgb8_len(size), 0);
-        match found.colorspace {
-            Colorspace::CMYK | Colorspace::YCCK => {
-                let mut inks = vec![0; rgb8_len(size) / 3 * 4];
-                let truncated = self.decompress(bytes, size, PixelFormat::CMYK, &mut inks)?;
-                cmyk_to_rgb(&inks, header.adobe, pixels);
-                Ok(truncated)
-            }
-            _ => self.decompress(bytes, size, PixelFormat::RGB, pixels),
-        }
+    fn new(header: &Header, scale: ScalingFactor) -> Result<Self, Failure> {
+        let mut turbo = Decompressor::new().map_err(internal)?;
+        turbo.set_scaling_factor(scale).map_err(internal)?;
+        turbo.set_scan_limit(header.max_scans()).map_err(internal)?;
+        Ok(Decoder { turbo })
     }
 
     fn decompress(
-        &mut self,
+        mut self,
         bytes: &[u8],
         (width, height): (u32, u32),
         format: PixelFormat,
@@ -270,9 +272,18 @@ impl Decoder {
             Ok(()) => Ok(false),
             Err(error) => match Damage::of(&error) {
                 Some(damage) => Ok(damage == Damage::Truncated),
-                None => Err(corrupt(error.to_string())),
+                None => Err(failure(error)),
             },
         }
+    }
+}
+
+/// The outcome of a picture in which libjpeg found an error. A want of memory is none of the picture's.
+fn failure(error: Error) -> Failure {
+    const NO_MEMORY: [&str; 2] = ["Insufficient memory", "Memory allocation failure"];
+    match &error {
+        Error::TurboJpegError(text) if NO_MEMORY.iter().any(|words| text.contains(words)) => internal(error),
+        _ => corrupt(error.to_string()),
     }
 }
 

@@ -4,17 +4,20 @@
 //! turn upright: in this order each step has the fewest pixels to move. Colour profiles and gamma are left out on
 //! purpose: they shift colours a little, which no face depends on, and cost time, memory and trust in one more parser.
 
+mod checked;
 mod decoder;
 mod format;
 mod gif;
 mod jpeg;
 mod orientation;
 mod raster;
+mod self_test;
 mod webp;
 
 use std::{num::NonZero, sync::Arc};
 
-pub use decoder::{Decode, PictureDecoder};
+pub use checked::{CheckedDecoder, Fault};
+pub use decoder::{Decode, Decoded, PictureDecoder};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 

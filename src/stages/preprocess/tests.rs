@@ -546,6 +546,8 @@ proptest! {
 }
 
 mod bombs;
+mod checked;
 mod formats;
+mod independence;
 mod pictures;
 mod seeds;

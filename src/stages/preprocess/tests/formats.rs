@@ -78,7 +78,7 @@ fn segment(jpeg: &[u8], marker: u8) -> (usize, usize) {
 }
 
 /// Without its segments of this kind.
-fn without(mut jpeg: Vec<u8>, marker: u8) -> Vec<u8> {
+pub(super) fn without(mut jpeg: Vec<u8>, marker: u8) -> Vec<u8> {
     while jpeg.windows(2).any(|pair| pair == [0xFF, marker]) {
         let (start, payload) = segment(&jpeg, marker);
         let length = usize::from(u16::from_be_bytes([jpeg[payload - 2], jpeg[payload - 1]]));
