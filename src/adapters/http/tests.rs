@@ -1,6 +1,7 @@
 //! Fetch over the real client against a real server on loopback that does as it is told. No address outside loopback
 //! stands here: those are tried in integration-tests, where a fault could not reach them.
 
+mod independence;
 mod server;
 
 use std::{

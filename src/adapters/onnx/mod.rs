@@ -4,7 +4,7 @@ pub mod graph;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -148,8 +148,9 @@ impl OnnxModel {
             // By itself, so that what is wrong with the GPU is not taken for a fault of the model.
             builder(&environment, Device::Cuda).map_err(|error| OnnxError::Gpu(error.to_string()))?;
         }
+        let opener = Arc::new(Opener { environment, graph, device: source.device });
         let sessions = (0..sessions)
-            .map(|_| YunetSession::open(&environment, &graph, source.device, timings.clone()))
+            .map(|_| YunetSession::open(Arc::clone(&opener), timings.clone()))
             .collect::<Result<_, _>>()
             .map_err(|error| wrong(error.0))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -182,10 +183,27 @@ fn environment(library: &Path, sums: &[String]) -> Result<Environment, OnnxError
     Ok(environment)
 }
 
-/// One session of YuNet on the CPU, one thread.
+/// One session of YuNet, for one thread.
 pub struct YunetSession {
-    session: Session,
+    opener: Arc<Opener>,
+    /// None while it runs, and after an error or a panic: the next picture has a new one.
+    session: Option<Session>,
     timings: Timings,
+}
+
+/// What sessions are opened from.
+struct Opener {
+    environment: Environment,
+    graph: Vec<u8>,
+    device: Device,
+}
+
+impl Opener {
+    fn open(&self) -> Result<Session, ModelError> {
+        let opened =
+            builder(&self.environment, self.device).and_then(|mut builder| builder.commit_from_memory(&self.graph));
+        opened.map_err(|error| ModelError(error.to_string()))
+    }
 }
 
 /// The outputs of one level.
@@ -204,9 +222,8 @@ const LEVELS: [LevelNames; STRIDES.len()] = [
 ];
 
 impl YunetSession {
-    fn open(environment: &Environment, graph: &[u8], device: Device, timings: Timings) -> Result<Self, ModelError> {
-        let session = builder(environment, device).and_then(|mut builder| builder.commit_from_memory(graph));
-        let session = session.map_err(|error| ModelError(error.to_string()))?;
+    fn open(opener: Arc<Opener>, timings: Timings) -> Result<Self, ModelError> {
+        let session = opener.open()?;
         let has = |wanted: &str| session.outputs().iter().any(|output| output.name() == wanted);
         let names = LEVELS.iter().flat_map(|level| [level.class, level.objectness, level.boxes, level.landmarks]);
         let missing: Vec<&str> = names.filter(|name| !has(name)).collect();
@@ -214,7 +231,7 @@ impl YunetSession {
             return Err(ModelError(format!("it has no output {}", missing.join(", "))));
         }
         // Sizes that do not fit show when it runs: once here and not at every picture.
-        let mut session = YunetSession { session, timings: Timings::default() };
+        let mut session = YunetSession { opener, session: Some(session), timings: Timings::default() };
         session.run(&Tensor::black(SIDE_STEP, 2 * SIDE_STEP), |_| ())?;
         Ok(YunetSession { timings, ..session })
     }
@@ -240,32 +257,44 @@ fn builder(environment: &Environment, device: Device) -> ort::Result<SessionBuil
 
 impl FaceModel for YunetSession {
     fn run<T>(&mut self, input: &Tensor, read: impl FnOnce(&Outputs<'_>) -> T) -> Result<T, ModelError> {
-        let failed = |error: ort::Error| ModelError(error.to_string());
-        let shape = [1, 3, input.height(), input.width()];
-        let tensor = TensorRef::from_array_view((shape, input.values())).map_err(failed)?;
-        let began = Instant::now();
-        let answers = self.session.run(ort::inputs![INPUT => tensor]).map_err(failed)?;
-        self.timings.record(began.elapsed());
-        let values = |name: &str| {
-            let answer = answers.get(name).ok_or_else(|| ModelError(format!("no output {name}")))?;
-            answer.try_extract_tensor::<f32>().map(|(_, values)| values).map_err(failed)
-        };
-        let mut outputs = Outputs::default();
-        for ((level, names), stride) in outputs.iter_mut().zip(&LEVELS).zip(STRIDES) {
-            let positions = (input.width() / stride) * (input.height() / stride);
-            let sized = |name: &str, each: usize| match values(name)? {
-                found if found.len() == positions * each => Ok(found),
-                found => Err(ModelError(format!("{} values in {name}, not {}", found.len(), positions * each))),
-            };
-            *level = Level {
-                class: sized(names.class, 1)?,
-                objectness: sized(names.objectness, 1)?,
-                boxes: sized(names.boxes, 4)?,
-                landmarks: sized(names.landmarks, 10)?,
-            };
-        }
-        Ok(read(&outputs))
+        let mut session = self.session.take().map_or_else(|| self.opener.open(), Ok)?;
+        let result = run(&mut session, &self.timings, input, read)?;
+        self.session = Some(session);
+        Ok(result)
     }
+}
+
+fn run<T>(
+    session: &mut Session,
+    timings: &Timings,
+    input: &Tensor,
+    read: impl FnOnce(&Outputs<'_>) -> T,
+) -> Result<T, ModelError> {
+    let failed = |error: ort::Error| ModelError(error.to_string());
+    let shape = [1, 3, input.height(), input.width()];
+    let tensor = TensorRef::from_array_view((shape, input.values())).map_err(failed)?;
+    let began = Instant::now();
+    let answers = session.run(ort::inputs![INPUT => tensor]).map_err(failed)?;
+    timings.record(began.elapsed());
+    let values = |name: &str| {
+        let answer = answers.get(name).ok_or_else(|| ModelError(format!("no output {name}")))?;
+        answer.try_extract_tensor::<f32>().map(|(_, values)| values).map_err(failed)
+    };
+    let mut outputs = Outputs::default();
+    for ((level, names), stride) in outputs.iter_mut().zip(&LEVELS).zip(STRIDES) {
+        let positions = (input.width() / stride) * (input.height() / stride);
+        let sized = |name: &str, each: usize| match values(name)? {
+            found if found.len() == positions * each => Ok(found),
+            found => Err(ModelError(format!("{} values in {name}, not {}", found.len(), positions * each))),
+        };
+        *level = Level {
+            class: sized(names.class, 1)?,
+            objectness: sized(names.objectness, 1)?,
+            boxes: sized(names.boxes, 4)?,
+            landmarks: sized(names.landmarks, 10)?,
+        };
+    }
+    Ok(read(&outputs))
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
 use super::*;
 use crate::{
-    domain::{Facts, Message, Timestamp},
+    domain::{Facts, FrameFormat, Message, Picture, Timestamp},
     stages::{
         Effect, Stage,
-        detect::{Detect, DetectOptions},
-        preprocess::{Preprocess, PreprocessOptions},
+        detect::{Detect, DetectOptions, Detector},
+        preprocess::{Decode, PictureDecoder, Preprocess, PreprocessOptions},
     },
 };
 
@@ -67,6 +71,81 @@ fn one_session_runs_at_every_size() {
         let positions = session.run(&Tensor::black(width, height), |outputs| outputs.map(|level| level.class.len()));
         assert_eq!(positions.unwrap(), [8, 16, 32].map(|stride| width / stride * (height / stride)));
     }
+}
+
+/// Frames of all sizes, made of the demo's photographs, of noise and of one colour, and some that are no frames at all.
+fn frames() -> Vec<(Picture, Bytes)> {
+    let mut random = fastrand::Rng::with_seed(12);
+    let picture = |width: u32, height: u32, frame_format| Picture {
+        width: 2 * width,
+        height: 2 * height,
+        orientation: 1,
+        truncated: false,
+        frame_width: width,
+        frame_height: height,
+        frame_format,
+    };
+    let mut frames = Vec::new();
+    for name in ["gauss.png", "newton.png", "solvay_conference_1927.jpg"] {
+        let body = Bytes::from(std::fs::read(asset("photos").join(name)).unwrap());
+        for frame_format in [FrameFormat::Rgb8, FrameFormat::Jpeg] {
+            for working_size in [640, 448, 320, 96] {
+                let options = PreprocessOptions { working_size, frame_format, ..PreprocessOptions::default() };
+                let (picture, frame) = PictureDecoder::new(options).unwrap().decode(&body).unwrap();
+                frames.push((picture, frame.into()));
+            }
+        }
+    }
+    for (width, height) in [(1, 1), (32, 32), (33, 31), (640, 16), (7, 640), (320, 200)] {
+        let mut frame = vec![0; 3 * (width * height) as usize];
+        frames.push((picture(width, height, FrameFormat::Rgb8), frame.clone().into()));
+        random.fill(&mut frame);
+        frames.push((picture(width, height, FrameFormat::Rgb8), frame.clone().into()));
+        frame.pop();
+        frames.push((picture(width, height, FrameFormat::Rgb8), frame.clone().into()));
+        frames.push((picture(width, height, FrameFormat::Jpeg), frame.into()));
+    }
+    frames
+}
+
+#[test]
+fn every_frame_has_the_same_faces_alone_and_among_others_in_one_session_in_any_order() {
+    let mut frames = frames();
+    let (options, timings) = (DetectOptions::default(), Timings::default());
+    let sessions = |count| OnnxModel::load(&source(), count, &timings).unwrap().sessions.into_iter().map(Detector::new);
+    let mut alone = BTreeMap::new();
+    for ((picture, frame), mut detector) in frames.iter().zip(sessions(frames.len())) {
+        let key = (picture.frame_width, picture.frame_format == FrameFormat::Jpeg, frame.clone());
+        alone.insert(key, detector.frame(frame, picture, &options));
+    }
+    let found = alone.values().flatten().map(Vec::len);
+    assert!(found.clone().sum::<usize>() > 60 && found.clone().any(|faces| faces == 0));
+    assert!(alone.values().any(Result::is_err));
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut detector = sessions(1).next().unwrap();
+    for _ in 1..=3 {
+        random.shuffle(&mut frames);
+        for (picture, frame) in &frames {
+            let key = (picture.frame_width, picture.frame_format == FrameFormat::Jpeg, frame.clone());
+            assert_eq!(detector.frame(frame, picture, &options), alone[&key], "{picture:?}");
+        }
+    }
+}
+
+#[test]
+fn a_session_that_failed_or_panicked_is_not_used_again() {
+    let mut session = OnnxModel::load(&source(), 1, &Timings::default()).unwrap().sessions.remove(0);
+    let classes = |session: &mut YunetSession| {
+        session.run(&Tensor::black(64, 32), |outputs| outputs.map(|level| level.class.to_vec())).unwrap()
+    };
+    let before = classes(&mut session);
+    assert!(session.run(&Tensor::black(0, 0), |_| ()).is_err());
+    assert!(session.session.is_none());
+    assert_eq!(classes(&mut session), before);
+    let panics = |session: &mut YunetSession| session.run(&Tensor::black(32, 32), |_| panic!("broken table"));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| panics(&mut session).map(|()| ())));
+    assert!(panicked.is_err() && session.session.is_none());
+    assert_eq!(classes(&mut session), before);
 }
 
 #[test]
