@@ -82,27 +82,27 @@ class Bench:
         path.write_text("".join(f"{base}/{names[n % len(names)]}?{n}\n" for n in range(count)))
         return path
 
-    def start(self, urls, output):
+    def start(self, urls, output, program=None):
         """facemill local over a list, with a fresh database."""
         db = self.out / "bench.db"
         for file in self.out.glob("bench.db*"):
             file.unlink(missing_ok=True)
         command = [
-            self.args.facemill, "local", urls, "--db", db, "--output", output, "--allow-network", "127.0.0.0/8",
+            program or self.args.facemill, "local", urls, "--db", db, "--output", output, "--allow-network", "127.0.0.0/8",
             "--set", "fetch.host_concurrency=64", "--set", f"detect.runtime_library={LIBRARY}",
             "--set", f"detect.model={MODEL}", *shlex.split(self.args.options),
         ]  # fmt: skip
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE), db
 
-    def finish(self, child, db, count):
-        """Waits; returns what the system says of the child's use of it."""
+    def finish(self, child, db, count, end="detected"):
+        """Waits; returns what the system says of the child's use of it. `end` is how all pictures have to end."""
         message = child.stderr.read().decode()
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         with closing(sqlite3.connect(db)) as connection:
-            detected = connection.execute("SELECT count(*) FROM results WHERE status = 'detected'").fetchone()[0]
-        if child.returncode != 0 or detected != count:
-            sys.exit(f"measure.py: {detected} of {count} pictures detected, exit code {child.returncode}\n{message}")
+            ended = connection.execute("SELECT count(*) FROM results WHERE coalesce(reason, status) = ?", [end]).fetchone()[0]
+        if child.returncode != 0 or ended != count:
+            sys.exit(f"measure.py: {ended} of {count} pictures ended as {end}, exit code {child.returncode}\n{message}")
         return usage
 
     def kernels(self):
@@ -110,11 +110,11 @@ class Bench:
         answer = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
         return json.loads(answer)
 
-    def local(self, base):
+    def local(self, base, end="detected", program=None):
         urls = self.url_list(base, self.args.urls)
         started = time.monotonic()
-        child, db = self.start(urls, "none")
-        usage = self.finish(child, db, self.args.urls)
+        child, db = self.start(urls, "none", program)
+        usage = self.finish(child, db, self.args.urls, end)
         took = time.monotonic() - started
         each = 1e6 / self.args.urls
         return {
@@ -142,6 +142,32 @@ class Bench:
         ratio = statistics.median(ratios)
         self.print_round("median", median(yardsticks), median(runs), ratio)
         verdict(ratio <= 1.5, f"CPU per URL is {ratio:.2f} × the yardstick ({min(ratios):.2f} to {max(ratios):.2f}); goal 1.50")
+
+        if self.args.baseline:
+            self.compare(base, "detected", 1.01)
+
+    def corrupt(self, base):
+        run = self.local(base, "corrupt_image")
+        print(f"Only corrupt pictures, {self.args.urls} URLs: {run['user_us'] + run['system_us']:.0f} µs of CPU per URL\n")
+        if self.args.baseline:
+            self.compare(base, "corrupt_image", 1.3)
+
+    def compare(self, base, end, goal):
+        """CPU per URL of this program and of the baseline, by turns."""
+
+        def cpu(program):
+            run = self.local(base, end, program)
+            return run["user_us"] + run["system_us"]
+
+        ratios = []
+        for number in range(1, self.args.rounds + 1):
+            # Each goes first every other time.
+            order = [self.args.baseline, self.args.facemill][:: 1 if number % 2 else -1]
+            took = {program: cpu(program) for program in order}
+            ratios.append(took[self.args.facemill] / took[self.args.baseline])
+            print(f"{number:<7}{took[self.args.facemill]:8.0f} µs, baseline {took[self.args.baseline]:8.0f} µs {ratios[-1]:8.3f}", flush=True)
+        ratio = statistics.median(ratios)
+        verdict(ratio <= goal, f"CPU per URL is {ratio:.3f} × the baseline's ({min(ratios):.3f} to {max(ratios):.3f}); goal {goal}")
 
     @staticmethod
     def print_round(name, yardstick, run, ratio):
@@ -218,13 +244,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--urls", type=int, default=2000)
     parser.add_argument("--memory-urls", type=int, default=20000)
+    parser.add_argument("--baseline", default="", help="another build of facemill, for cpu and corrupt")
     parser.add_argument("--options", default="", help="more options for facemill local")
-    parser.add_argument("parts", nargs="*", help="cpu, memory, startup; all if none is named")
+    parser.add_argument("parts", nargs="*", help="cpu, memory, startup, corrupt; all if none is named")
     args = parser.parse_args()
-    wrong = set(args.parts) - {"cpu", "memory", "startup"}
+    wrong = set(args.parts) - {"cpu", "memory", "startup", "corrupt"}
     if wrong:
         parser.error(f"no such part: {', '.join(sorted(wrong))}")
-    parts = args.parts or ["cpu", "memory", "startup"]
+    parts = args.parts or ["cpu", "memory", "startup", "corrupt"]
     bench = Bench(args)
     with web_server(bench.out, bench.pictures) as base:
         if "cpu" in parts:
@@ -233,6 +260,9 @@ def main():
             bench.memory(base)
         if "startup" in parts:
             bench.startup()
+    if "corrupt" in parts:
+        with web_server(bench.out, bench.out / "corrupt") as base:
+            bench.corrupt(base)
 
 
 if __name__ == "__main__":

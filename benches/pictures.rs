@@ -1,10 +1,11 @@
-//! Makes the pictures that the benchmark serves: `pictures PHOTOS OUT COUNT [SIDE]`.
+//! Makes the pictures that the benchmark serves: `pictures PHOTOS OUT COUNT [SIDE | corrupt]`.
 //!
 //! Sections of the demo's photographs at the sizes and qualities that pages have, 80 to 100 KB on average, or
-//! thumbnails of SIDE×SIDE pixels; the same ones every time.
+//! thumbnails of SIDE×SIDE pixels, or such sections in all formats that do not decode; the same ones every time.
 
 use std::{
     error::Error,
+    io::Cursor,
     path::{Path, PathBuf},
 };
 
@@ -28,10 +29,11 @@ struct Photo {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    let (photos, out, count, side) = match args.as_slice() {
-        [photos, out, count] => (photos, out, count, None),
-        [photos, out, count, side] => (photos, out, count, Some(side.parse::<u32>()?)),
-        _ => return Err("usage: pictures PHOTOS OUT COUNT [SIDE]".into()),
+    let (photos, out, count, side, is_corrupt) = match args.as_slice() {
+        [photos, out, count] => (photos, out, count, None, false),
+        [photos, out, count, kind] if kind == "corrupt" => (photos, out, count, None, true),
+        [photos, out, count, side] => (photos, out, count, Some(side.parse::<u32>()?), false),
+        _ => return Err("usage: pictures PHOTOS OUT COUNT [SIDE | corrupt]".into()),
     };
     let (out, count) = (PathBuf::from(out), count.parse::<usize>()?);
     let mut photos: Vec<PathBuf> =
@@ -55,8 +57,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             return Err("there are no photographs".into());
         };
         let jpeg = section(photo, size, quality, &mut random)?;
-        bytes += jpeg.len();
-        std::fs::write(out.join(format!("{number:03}.jpg")), &jpeg)?;
+        let file = if is_corrupt { corrupt(jpeg, number)? } else { jpeg };
+        bytes += file.len();
+        // Whatever it is: no server knows better.
+        std::fs::write(out.join(format!("{number:03}.jpg")), &file)?;
     }
     println!("{count} pictures, {:.1} KB on average", bytes as f64 / count.max(1) as f64 / 1000.0);
     Ok(())
@@ -103,4 +107,31 @@ fn section(
     let format = turbojpeg::PixelFormat::RGB;
     let picture = turbojpeg::Image { pixels: target.buffer(), width, pitch: width * 3, height, format };
     Ok(compressor.compress_to_vec(picture)?)
+}
+
+/// The picture in one of the forms that do not decode: a JPEG with a damaged header, or another format cut in the middle.
+fn corrupt(mut jpeg: Vec<u8>, number: usize) -> Result<Vec<u8>, Box<dyn Error>> {
+    let [sof0, dht, sos, dqt] = [0xC0, 0xC4, 0xDA, 0xDB];
+    let position = |marker| jpeg.windows(2).position(|pair| pair == [0xFF, marker]).ok_or("no such segment");
+    let damage = match number % 8 {
+        0 => (position(sos)? + 5, 9),
+        1 => (position(sof0)? + 1, 0xC7),
+        2 => (position(dqt)? + 4, 15),
+        3 => (position(dht)? + 5, 3),
+        kind => {
+            let formats =
+                [image::ImageFormat::Png, image::ImageFormat::WebP, image::ImageFormat::Gif, image::ImageFormat::Bmp];
+            let format = formats.get(kind - 4).ok_or("no such format")?;
+            let decoded = turbojpeg::decompress(&jpeg, turbojpeg::PixelFormat::RGB)?;
+            let (width, height) = (u32::try_from(decoded.width)?, u32::try_from(decoded.height)?);
+            let picture = image::RgbImage::from_raw(width, height, decoded.pixels).ok_or("too few pixels")?;
+            let mut file = Cursor::new(Vec::new());
+            picture.write_to(&mut file, *format)?;
+            let mut file = file.into_inner();
+            file.truncate(file.len() / 2);
+            return Ok(file);
+        }
+    };
+    *jpeg.get_mut(damage.0).ok_or("no such byte")? = damage.1;
+    Ok(jpeg)
 }

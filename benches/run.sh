@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Measures speed and memory of `facemill local`: make bench, or benches/run.sh [cpu] [memory] [startup].
+# Measures speed and memory of `facemill local`: make bench, or benches/run.sh [cpu] [memory] [startup] [corrupt].
 #
 # ROUNDS=5 alternations of yardstick and run, URLS=2000 a run, MEMORY_URLS=20000, PROFILE=bench (or release, which
-# links more slowly). Options for facemill go into FACEMILL_OPTIONS="--set local.partitions=8".
+# links more slowly), BASELINE=program, another build of facemill that cpu and corrupt run by turns with this one. Options for facemill go into FACEMILL_OPTIONS="--set local.partitions=8".
 # docs/performance.md explains what is measured.
 set -euo pipefail
 
@@ -24,6 +24,10 @@ if [ ! -e "$out/pictures/199.jpg" ]; then
     "${kernels[@]}" pictures -- assets/downloads/photos "$out/pictures" 200
 fi
 
+if [ ! -e "$out/corrupt/199.jpg" ]; then
+    "${kernels[@]}" pictures -- assets/downloads/photos "$out/corrupt" 200 corrupt
+fi
+
 exec python3 benches/measure.py --facemill "${CARGO_TARGET_DIR:-target}/release/facemill" --out "$out" \
     --rounds "${ROUNDS:-5}" --urls "${URLS:-2000}" --memory-urls "${MEMORY_URLS:-20000}" \
-    --options "${FACEMILL_OPTIONS:-}" --kernels "${kernels[*]} kernels --" "$@"
+    --baseline "${BASELINE:-}" --options "${FACEMILL_OPTIONS:-}" --kernels "${kernels[*]} kernels --" "$@"

@@ -5,8 +5,11 @@
 mod backlog;
 mod cluster;
 mod collector;
+#[path = "../support/damaged.rs"]
+mod damaged;
 mod faults;
 mod handover;
+mod independence;
 mod later;
 mod letters;
 mod log;

@@ -5,8 +5,11 @@ mod addresses;
 mod bad_input;
 mod cli;
 mod crash;
+#[path = "../support/damaged.rs"]
+mod damaged;
 mod decoders;
 mod hostile;
+mod independence;
 mod memory;
 mod namespace;
 mod outcomes;
