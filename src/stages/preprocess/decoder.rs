@@ -149,3 +149,20 @@ fn compressor() -> Result<turbojpeg::Compressor, turbojpeg::Error> {
     compressor.set_subsamp(turbojpeg::Subsamp::Sub2x2)?;
     Ok(compressor)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compressor_that_reported_an_error_is_not_used_again() {
+        let options = PreprocessOptions { frame_format: FrameFormat::Jpeg, ..Default::default() };
+        let mut decoder = PictureDecoder::new(options).unwrap();
+        let pixels = [9; 3 * 64];
+        let before = decoder.compress(&pixels, 8, 8).unwrap();
+        assert!(decoder.compressor.is_some());
+        assert_eq!(decoder.compress(&pixels, 0, 0).unwrap_err().reason, Reason::InternalError);
+        assert!(decoder.compressor.is_none());
+        assert_eq!(decoder.compress(&pixels, 8, 8).unwrap(), before);
+    }
+}
