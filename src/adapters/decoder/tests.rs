@@ -204,7 +204,8 @@ fn a_child_answers_each_picture_in_turn_a_panic_is_one_answer_and_a_fault_the_la
     let (answer, frame) = ask(b"spoilt");
     assert!(matches!(answer, Answer::Fault(Fault::SelfTest(_))), "{answer:?}");
     assert!(frame.is_empty());
-    // It has ended while its socket was open.
+    ours.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(read_block(&mut ours, 1000).unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof, "it goes on");
     served.join().unwrap().unwrap();
 }
 
