@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test it check eval clean assets build bench doc docs faces need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz helm-test kube-test image image-test image-check sbom
+.PHONY: help demo test it check eval clean assets build bench doc docs faces corpus need first-build stack-up stack-down stack-status stack-jars demo-kafka bench-kafka bench-hostile fuzz helm-test kube-test image image-test image-check sbom
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FACES ?= ../shared/faces
@@ -58,6 +58,9 @@ kube-test: ## Run the chart on a real Kubernetes with played nodes (docs/kube.md
 
 fuzz: need ## Fuzz URLs, records and every decoder, each for FUZZ_SECONDS (600; needs a nightly compiler)
 	@scripts/fuzz.sh "$(FUZZ_SECONDS)" $(FUZZ_TARGETS)
+
+corpus: build assets ## Hold outcomes of any images against Pillow and OpenCV, and in two orders (CORPUS=folder)
+	@python3 scripts/corpus.py "$(TARGET)/debug/facemill" "$(CORPUS)"
 
 clean: ## Remove what was built and downloaded here
 	@rm -rf assets/downloads

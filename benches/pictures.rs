@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let jpeg = section(photo, size, quality, &mut random)?;
         let file = if is_corrupt { corrupt(jpeg, number)? } else { jpeg };
         bytes += file.len();
-        // Whatever it is: no server knows better.
+        // Named so whatever it is; the program does not go by names.
         std::fs::write(out.join(format!("{number:03}.jpg")), &file)?;
     }
     println!("{count} pictures, {:.1} KB on average", bytes as f64 / count.max(1) as f64 / 1000.0);

@@ -2,7 +2,8 @@
 # Measures speed and memory of `facemill local`: make bench, or benches/run.sh [cpu] [memory] [startup] [corrupt].
 #
 # ROUNDS=5 alternations of yardstick and run, URLS=2000 a run, MEMORY_URLS=20000, PROFILE=bench (or release, which
-# links more slowly), BASELINE=program, another build of facemill that cpu and corrupt run by turns with this one. Options for facemill go into FACEMILL_OPTIONS="--set local.partitions=8".
+# links more slowly), BASELINE=PROGRAM, another build of facemill that cpu and corrupt run by turns with this one.
+# Options for facemill go into FACEMILL_OPTIONS="--set local.partitions=8".
 # docs/performance.md explains what is measured.
 set -euo pipefail
 

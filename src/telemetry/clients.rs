@@ -277,17 +277,42 @@ impl DnsMetrics {
     }
 }
 
-/// Why a decoder is replaced: it ended, it hung, it did not pass its self-test, it contradicted itself, or it failed
-/// through no fault of the picture.
-const DECODER_REPLACED_CAUSES: [&str; 5] = ["ended", "timeout", "self_test", "contradiction", "internal_error"];
+/// Why a decoder is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecoderReplaced {
+    /// Its process ended, or answered what no decoder answers.
+    Ended,
+    /// It did not answer in time.
+    Timeout,
+    /// It did not decode a built-in picture.
+    SelfTest,
+    /// It failed on a picture, and did not say the same when asked again.
+    Contradiction,
+    /// It failed through no fault of the picture.
+    InternalError,
+}
+
+impl DecoderReplaced {
+    const ALL: [Self; 5] = [Self::Ended, Self::Timeout, Self::SelfTest, Self::Contradiction, Self::InternalError];
+
+    /// The value of the label `cause`.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Timeout => "timeout",
+            Self::SelfTest => "self_test",
+            Self::Contradiction => "contradiction",
+            Self::InternalError => "internal_error",
+        }
+    }
+}
 
 /// What the decoders count.
 #[derive(Debug, Default)]
 pub struct DecoderMetrics {
-    /// How long they took for a picture.
+    /// How long they took to answer for a picture.
     pub durations: Timings,
-    /// Those that were replaced, by cause.
-    pub replaced: Counters<1>,
+    replaced: Counters<1>,
 }
 
 impl DecoderMetrics {
@@ -295,10 +320,20 @@ impl DecoderMetrics {
     pub fn exported(meter: &Meter) -> Arc<Self> {
         let metrics = Arc::new(DecoderMetrics {
             durations: meter.timings(&DECODE_DURATION, Labels::new()),
-            replaced: Counters::of(&DECODER_REPLACED_CAUSES.map(|cause| [cause])),
+            replaced: Counters::of(&DecoderReplaced::ALL.map(|cause| [cause.as_str()])),
         });
         meter.counters(&DECODERS_REPLACED, &metrics, &Labels::new(), |of| &of.replaced);
         metrics
+    }
+
+    /// Counts a decoder that was replaced.
+    pub fn replaced(&self, cause: DecoderReplaced) {
+        self.replaced.add([cause.as_str()], 1);
+    }
+
+    /// How many were replaced for this cause.
+    pub fn replaced_by(&self, cause: DecoderReplaced) -> u64 {
+        self.replaced.all().into_iter().filter(|(name, _)| *name == [cause.as_str()]).map(|(_, count)| count).sum()
     }
 }
 

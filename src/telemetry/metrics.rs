@@ -219,13 +219,17 @@ pub const FETCH_HOSTS: Metric = gauge(
 pub const FETCH_WAITING_URLS: Metric =
     gauge("facemill.fetch.waiting_urls", "{url}", &[], "URLs that wait for their turn with their site");
 
-pub const DECODE_DURATION: Metric =
-    seconds("facemill.decode.duration", KERNEL, &[], "Time in which a decoder process makes a frame of a picture");
+pub const DECODE_DURATION: Metric = seconds(
+    "facemill.decode.duration",
+    KERNEL,
+    &[],
+    "Time in which a decoder process answers for a picture; a failed one includes a self-test",
+);
 pub const DECODERS_REPLACED: Metric = counter(
     "facemill.decoders_replaced",
     "{process}",
     &["cause"],
-    "Decoders that were replaced by new ones, by cause: ended (a crash, too much memory), timeout, self_test (it did not decode a built-in picture), contradiction (it refused a picture, and then not), internal_error",
+    "Decoders that were replaced by new ones, by cause: ended (a crash, too much memory), timeout, self_test (did not decode a built-in picture), contradiction (failed on a picture, then decoded it or failed differently), internal_error",
 );
 pub const INFERENCE_DURATION: Metric =
     seconds("facemill.inference.duration", KERNEL, &[], "Time of one run of the face detection model");

@@ -18,7 +18,8 @@ mod stage;
 pub mod trace;
 
 pub use clients::{
-    ClientState, CqlMetrics, CqlOperation, DecoderMetrics, DnsMetrics, KafkaMetrics, Quantiles, inference_timings,
+    ClientState, CqlMetrics, CqlOperation, DecoderMetrics, DecoderReplaced, DnsMetrics, KafkaMetrics, Quantiles,
+    inference_timings,
 };
 pub use counts::{Counter, Counters};
 pub use exporter::{Exporter, ExporterError};

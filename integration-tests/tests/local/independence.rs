@@ -13,7 +13,7 @@ use crate::{
     program::{Place, finish, text},
 };
 
-/// What a run makes of these images, by name: all of a row that is not a time.
+/// Runs the program over these images and returns, by name, what their rows say apart from times.
 fn run(place: &Place, server: &WebServer, names: &[String], words: &str) -> BTreeMap<String, Value> {
     let urls: String = names.iter().map(|name| server.url(&format!("/photos/{name}\n"))).collect();
     place.write("urls.txt", urls);
@@ -47,7 +47,8 @@ fn jpegs_with_damaged_headers_spoil_no_jpeg_behind_them() {
         let rows = run(
             &place,
             &server,
-            &[damaged.clone(), good.clone()].concat(),
+            // The one without tables comes right behind a good one, which has some.
+            &[&good[..1], &damaged[4..], &damaged[..4], &good[1..]].concat(),
             &format!("--set preprocess.isolate={isolate}"),
         );
         assert!(damaged.iter().all(|name| rows[name]["reason"] == "corrupt_image"), "{rows:#?}");

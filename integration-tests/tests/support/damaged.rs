@@ -11,15 +11,25 @@ pub fn with_wrong_selector(jpeg: &[u8]) -> Vec<u8> {
     with_byte(jpeg, 0xDA, 5, 9)
 }
 
-/// JPEGs in which libjpeg finds an error while it reads their header, each another one.
-pub fn with_broken_headers(jpeg: &[u8]) -> [Vec<u8>; 4] {
+/// JPEGs in which libjpeg finds an error while it reads their header, each another one, and one without tables.
+pub fn with_broken_headers(jpeg: &[u8]) -> [Vec<u8>; 5] {
     // A frame of type 0xC7; numbers of tables that there are not.
     let [frame, quantisation, huffman] =
         [(0xC0, 1, 0xC7), (0xDB, 4, 15), (0xC4, 4, 7)].map(|(marker, at, value)| with_byte(jpeg, marker, at, value));
-    [with_wrong_selector(jpeg), frame, quantisation, huffman]
+    [with_wrong_selector(jpeg), frame, quantisation, huffman, without_tables(jpeg)]
 }
 
-/// One byte changed, so far behind the marker.
+/// A JPEG without its quantisation tables. It is corrupt, unless a decoder takes those of the JPEG before.
+pub fn without_tables(jpeg: &[u8]) -> Vec<u8> {
+    let mut jpeg = jpeg.to_vec();
+    while let Some(start) = jpeg.windows(2).position(|pair| pair == [0xFF, 0xDB]) {
+        let length = usize::from(u16::from_be_bytes([jpeg[start + 2], jpeg[start + 3]]));
+        jpeg.drain(start..start + 2 + length);
+    }
+    jpeg
+}
+
+/// Changes one byte, `offset` bytes behind the beginning of the first segment of this kind.
 fn with_byte(jpeg: &[u8], marker: u8, offset: usize, value: u8) -> Vec<u8> {
     let mut jpeg = jpeg.to_vec();
     let start = jpeg.windows(2).position(|pair| pair == [0xFF, marker]).unwrap();

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::protocol::{Answer, READY, read_block, write_block};
-use crate::stages::preprocess::{CheckedDecoder, Decode, PreprocessError, PreprocessOptions, decode_memory};
+use crate::stages::preprocess::{Attempt, CheckedDecoder, Decode, PreprocessError, PreprocessOptions, decode_memory};
 
 /// Longest description of the options, and longest picture: the limits of those who send them are far below.
 const MAX_OPTIONS: usize = 64 << 10;
@@ -61,7 +61,11 @@ pub(super) fn serve_within<D: Decode>(
     let (options, longest): (PreprocessOptions, Duration) =
         serde_json::from_slice(&read_block(&mut socket, MAX_OPTIONS)?)?;
     let for_each = options.clone();
-    let mut decoder = CheckedDecoder::new(move || build(for_each.clone()))?;
+    let started = CheckedDecoder::new(move || build(for_each.clone()));
+    if let Err(PreprocessError::Fault(fault)) = &started {
+        write_block(&mut socket, &serde_json::to_vec(fault)?)?;
+    }
+    let mut decoder = started?;
     let watch = Watch::start(longest + GRACE)?;
     write_block(&mut socket, READY)?;
     loop {
@@ -75,12 +79,13 @@ pub(super) fn serve_within<D: Decode>(
                 .saturating_add(OWN_BYTES + picture.len() as u64),
         );
         watch.begin();
-        let decoded = decoder.decode(&picture);
+        let attempt = decoder.attempt(&picture);
         watch.end();
-        let is_faulty = decoded.is_err();
-        let (answer, frame) = match decoded {
-            Ok(Ok((picture, frame))) => (Answer::Frame(picture), frame),
-            Ok(Err(failure)) => (Answer::failure(failure), Vec::new()),
+        let is_faulty = attempt.is_err();
+        let (answer, frame) = match attempt {
+            Ok(Attempt::Final(Ok((picture, frame)))) => (Answer::Frame(picture), frame),
+            Ok(Attempt::Final(Err(failure))) => (Answer::failure(failure, true), Vec::new()),
+            Ok(Attempt::Unconfirmed(failure)) => (Answer::failure(failure, false), Vec::new()),
             Err(fault) => (Answer::Fault(fault), Vec::new()),
         };
         write_block(&mut socket, &serde_json::to_vec(&answer)?)?;

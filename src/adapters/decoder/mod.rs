@@ -7,6 +7,7 @@
 mod child;
 mod process;
 mod protocol;
+mod replacement;
 mod thread;
 
 pub use child::{ServeError, serve};

@@ -14,22 +14,18 @@ use std::{
 
 use bytes::Bytes;
 
-use super::protocol::{Answer, READY, read_block, write_block};
+use super::{
+    protocol::{Answer, READY, read_block, write_block},
+    replacement::{cause, failure, no_decoder, start_patiently},
+};
 use crate::{
     domain::{Failure, FrameFormat, Picture, Reason},
-    stages::preprocess::{Decode, Decoded, Fault, PreprocessError, PreprocessOptions},
-    telemetry::DecoderMetrics,
+    stages::preprocess::{Attempt, Decode, DecodeResult, Fault, PreprocessError, PreprocessOptions, confirmed},
+    telemetry::{DecoderMetrics, DecoderReplaced},
 };
 
 /// Longest start of a child, on a busy machine too.
 const START_LIMIT: Duration = Duration::from_secs(10);
-
-/// Attempts to start a child, and the first pause between two; each is twice as long as the one before.
-const STARTS: u32 = 8;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// Longest detail of a failure, in characters: it goes into a row.
-const MAX_DETAIL: usize = 500;
 
 /// Longest answer without its frame.
 const MAX_ANSWER: usize = 64 << 10;
@@ -67,7 +63,7 @@ pub struct DecoderProcess {
     frame_format: FrameFormat,
     /// How long one picture may take.
     limit: Duration,
-    pub(super) metrics: Arc<DecoderMetrics>,
+    metrics: Arc<DecoderMetrics>,
     running: Option<Running>,
 }
 
@@ -116,34 +112,25 @@ impl DecoderProcess {
         // With the command goes our copy of the child's end: when the child ends, reading ends.
         drop(command);
         let mut timed = Timed::new(&running.socket, START_LIMIT);
-        let ready = write_block(&mut timed, &self.options).and_then(|()| read_block(&mut timed, READY.len()));
-        match ready {
-            Ok(said) if said == READY => Ok(running),
-            said => {
-                let status = running.end();
-                let said = said.map_or_else(|error| error.to_string(), |said| said.escape_ascii().to_string());
-                Err(io::Error::other(format!("it does not start: {said}, {status}")))
-            }
-        }
+        let said = match write_block(&mut timed, &self.options).and_then(|()| read_block(&mut timed, MAX_ANSWER)) {
+            Ok(said) if said == READY => return Ok(running),
+            Ok(said) => match serde_json::from_slice::<Fault>(&said) {
+                Ok(fault) => {
+                    self.metrics.replaced(cause(&fault));
+                    fault.to_string()
+                }
+                Err(_) => said.escape_ascii().to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        Err(io::Error::other(format!("it does not start: {said}, {}", running.end())))
     }
 
-    /// The child, started anew if there is none. A system that has no process to give may have one soon.
+    /// The child, started anew if there is none.
     fn running(&mut self) -> io::Result<&mut Running> {
-        let mut start = 1;
-        let mut pause = FIRST_PAUSE;
-        let running = loop {
-            let spawned = match self.running.take() {
-                Some(running) => Ok(running),
-                None => self.spawn(),
-            };
-            match spawned {
-                Err(error) if start < STARTS => {
-                    tracing::warn!(%error, start, "cannot start a picture decoder; trying again");
-                    thread::sleep(pause);
-                    (start, pause) = (start + 1, 2 * pause);
-                }
-                ended => break ended?,
-            }
+        let running = match self.running.take() {
+            Some(running) => running,
+            None => start_patiently(|| self.spawn())?,
         };
         Ok(self.running.insert(running))
     }
@@ -159,6 +146,7 @@ impl DecoderProcess {
         sides.contains(&width) && sides.contains(&height) && picture.frame_format == self.frame_format && is_whole
     }
 
+    /// Sends the picture to the child and reads its answer and the frame.
     fn ask(&mut self, bytes: &Bytes) -> io::Result<(Answer, Vec<u8>)> {
         let (limit, max_frame) = (self.limit, self.max_frame);
         // Of another kind than a time-out, whatever the system says of its own shortage.
@@ -167,6 +155,40 @@ impl DecoderProcess {
         let answer = read_block(&mut timed, MAX_ANSWER)?;
         let frame = read_block(&mut timed, max_frame)?;
         Ok((serde_json::from_slice(&answer)?, frame))
+    }
+
+    /// Has the child decode the picture once.
+    fn attempt(&mut self, bytes: &Bytes) -> Result<Attempt, Trouble> {
+        let began = Instant::now();
+        let asked = self.ask(bytes);
+        self.metrics.durations.record(began.elapsed());
+        match asked? {
+            (Answer::Frame(picture), frame) if self.is_right(&picture, &frame) => {
+                Ok(Attempt::Final(Ok((picture, frame))))
+            }
+            (Answer::Frame(picture), _) => Err(Trouble::WrongFrame(picture)),
+            (Answer::Fault(fault), _) => Err(fault.into()),
+            (Answer::Failure { reason, detail, is_final }, _) => {
+                let failure = failure(reason, &detail);
+                match (reason, is_final) {
+                    // A panic, or a lack of memory that earlier pictures may have taken.
+                    (Reason::InternalError, _) => Err(Trouble::Failure(failure)),
+                    (_, true) => Ok(Attempt::Final(Err(failure))),
+                    (_, false) => Ok(Attempt::Unconfirmed(failure)),
+                }
+            }
+        }
+    }
+
+    /// Ends the child, if there is one, and says how it ended.
+    fn replace(&mut self, trouble: &Trouble) -> String {
+        let Some(mut running) = self.running.take() else { return "it did not start".to_owned() };
+        self.metrics.replaced(trouble.cause());
+        if !trouble.ends_the_child() {
+            // Fails only where it has ended after all.
+            let _ = running.child.kill();
+        }
+        running.end()
     }
 }
 
@@ -184,71 +206,46 @@ enum Trouble {
 }
 
 impl Trouble {
-    /// The name in metrics.
-    fn cause(&self) -> &'static str {
+    fn cause(&self) -> DecoderReplaced {
         match self {
-            Trouble::Socket(error) if is_timeout(error) => "timeout",
-            Trouble::Socket(_) | Trouble::WrongFrame(_) => "ended",
-            Trouble::Fault(fault) => fault.cause(),
-            Trouble::Failure(_) => "internal_error",
-        }
-    }
-}
-
-impl DecoderProcess {
-    /// One attempt.
-    fn attempt(&mut self, bytes: &Bytes) -> Result<Decoded, Trouble> {
-        match self.ask(bytes)? {
-            (Answer::Frame(picture), frame) if self.is_right(&picture, &frame) => Ok(Ok((picture, frame))),
-            (Answer::Frame(picture), _) => Err(Trouble::WrongFrame(picture)),
-            (Answer::Fault(fault), _) => Err(fault.into()),
-            (Answer::Failure { reason, detail }, _) => {
-                let failure = Failure::new(reason, detail.chars().take(MAX_DETAIL).collect::<String>());
-                // A panic, or a want of memory that may be of the pictures before.
-                if reason == Reason::InternalError { Err(Trouble::Failure(failure)) } else { Ok(Err(failure)) }
-            }
+            Trouble::Socket(error) if is_timeout(error) => DecoderReplaced::Timeout,
+            Trouble::Socket(_) | Trouble::WrongFrame(_) => DecoderReplaced::Ended,
+            Trouble::Fault(fault) => cause(fault),
+            Trouble::Failure(_) => DecoderReplaced::InternalError,
         }
     }
 
-    fn replace(&mut self, cause: &'static str) -> String {
-        if self.running.is_some() {
-            self.metrics.replaced.add([cause], 1);
+    /// Whether the child has ended or does so by itself.
+    fn ends_the_child(&self) -> bool {
+        match self {
+            Trouble::Socket(error) => !is_timeout(error),
+            Trouble::Fault(Fault::SelfTest(_)) => true,
+            Trouble::Fault(Fault::Contradiction(_)) | Trouble::Failure(_) | Trouble::WrongFrame(_) => false,
         }
-        let status = self.running.take().map(|mut running| running.end());
-        status.unwrap_or_else(|| "it did not start".to_owned())
     }
 }
 
 impl Decode for DecoderProcess {
-    fn decode(&mut self, bytes: &Bytes) -> Decoded {
-        // A child may have been ended by others, for want of memory for example, or stopped with us for a while, or an
+    fn decode(&mut self, bytes: &Bytes) -> DecodeResult {
+        let first = match confirmed(|| self.attempt(bytes)) {
+            Ok(result) => return result,
+            Err(trouble) => trouble,
+        };
+        // The child may have been ended by others, for want of memory for example, or stopped with us for a while, or an
         // earlier picture may have spoilt it: the picture gets a second one.
-        for is_last in [false, true] {
-            let began = Instant::now();
-            let attempt = self.attempt(bytes);
-            self.metrics.durations.record(began.elapsed());
-            let trouble = match attempt {
-                Ok(decoded) => return decoded,
-                Err(trouble) => trouble,
-            };
-            let status = self.replace(trouble.cause());
-            match trouble {
-                Trouble::Socket(error) if is_last && is_timeout(&error) => {
+        let status = self.replace(&first);
+        tracing::warn!(trouble = %first, status, "a picture's decoder is replaced; trying a new one");
+        confirmed(|| self.attempt(bytes)).unwrap_or_else(|second| {
+            let status = self.replace(&second);
+            Err(match second {
+                Trouble::Socket(error) if is_timeout(&error) => {
                     let detail = format!("the picture did not decode within {:?}, nor when tried again", self.limit);
-                    return Err(Failure::new(Reason::DecodeTimeout, detail));
+                    Failure::new(Reason::DecodeTimeout, detail)
                 }
-                Trouble::Failure(failure) if is_last => return Err(failure),
-                trouble if is_last => {
-                    let detail = format!("the picture's second decoder had to be replaced too: {trouble} ({status})");
-                    return Err(Failure::new(
-                        Reason::InternalError,
-                        detail.chars().take(MAX_DETAIL).collect::<String>(),
-                    ));
-                }
-                trouble => tracing::warn!(%trouble, status, "a picture's decoder is replaced; trying a new one"),
-            }
-        }
-        Err(Failure::new(Reason::InternalError, "no decoder"))
+                Trouble::Failure(failure) => failure,
+                second => no_decoder(format!("{second} ({status})")),
+            })
+        })
     }
 }
 

@@ -7,24 +7,28 @@ use crate::{
     stages::preprocess::Fault,
 };
 
-/// What a child says once it has its options.
+/// What a child says once it has its options and has passed its self-test. If it has not, it says the [`Fault`] as JSON.
 pub(super) const READY: &[u8] = b"ready";
 
-/// What a child says of a picture; a frame follows as a block of its own.
+/// What a child says of a picture; a frame follows as a block of its own, which is empty where there is none.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Answer {
+    /// The picture decodes.
     Frame(Picture),
+    /// The picture fails.
     Failure {
         reason: Reason,
         detail: String,
+        /// Whether it does so for good; else the picture has to be sent once more.
+        is_final: bool,
     },
-    /// Nothing of the picture, but that another process has to decode it. The child ends.
+    /// The child is faulty and ends; another one has to decode the picture.
     Fault(Fault),
 }
 
 impl Answer {
-    pub(super) fn failure(failure: Failure) -> Self {
-        Answer::Failure { reason: failure.reason, detail: failure.detail }
+    pub(super) fn failure(failure: Failure, is_final: bool) -> Self {
+        Answer::Failure { reason: failure.reason, detail: failure.detail, is_final }
     }
 }
 

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     domain::{Failure, FrameFormat, Picture, Reason},
-    stages::preprocess::{Decode, Decoded, Fault, PictureDecoder, PreprocessError, PreprocessOptions},
-    telemetry::DecoderMetrics,
+    stages::preprocess::{Decode, DecodeResult, Fault, PictureDecoder, PreprocessError, PreprocessOptions},
+    telemetry::{DecoderMetrics, DecoderReplaced},
 };
 
 /// Says that it is ready, then waits for the end of the first line of the picture.
@@ -29,15 +29,39 @@ const GETS_A_PICTURE: &str = "printf '\\005\\000\\000\\000ready' >&0; read line 
 const LIMIT: Duration = Duration::from_millis(1500);
 
 fn start(script: &str) -> Result<DecoderProcess, String> {
+    start_counted(script, Arc::default())
+}
+
+fn start_counted(script: &str, metrics: Arc<DecoderMetrics>) -> Result<DecoderProcess, String> {
     let program = Program { path: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] };
-    DecoderProcess::start(program, &PreprocessOptions::default(), LIMIT, Arc::default())
-        .map_err(|error| error.to_string())
+    DecoderProcess::start(program, &PreprocessOptions::default(), LIMIT, metrics).map_err(|error| error.to_string())
 }
 
 fn decode(script: &str) -> Failure {
     let mut decoder = start(&format!("{GETS_A_PICTURE} {script}")).unwrap();
     decoder.decode(&Bytes::from_static(b"a picture\n")).unwrap_err()
 }
+
+/// A command that says this of a picture, with a frame behind it.
+fn says(answer: &str, frame: &str) -> String {
+    let length = |text: &str| format!("\\{:03o}\\{:03o}\\000\\000", text.len() % 256, text.len() / 256);
+    format!("printf '{}%s{}%s' '{answer}' '{frame}' >&0", length(answer), length(frame))
+}
+
+/// What a child says of a picture that is corrupt, for good or not yet.
+fn corrupt(detail: &str, is_final: bool) -> String {
+    let answer = Answer::failure(Failure::new(Reason::CorruptImage, detail), is_final);
+    says(&serde_json::to_string(&answer).unwrap(), "")
+}
+
+/// A command that is done once, by the first of several children, which ends with it.
+fn once(folder: &tempfile::TempDir, command: &str) -> String {
+    let done = folder.path().join("done").display().to_string();
+    format!("[ -e {done} ] || {{ : > {done}; {command}; exit; }}")
+}
+
+/// A child does nothing more until its socket closes.
+const WAITS: &str = "cat <&0 >/dev/null";
 
 #[test]
 fn a_decoder_that_crashes_over_a_picture_twice_is_our_fault_and_says_how_it_ended() {
@@ -51,13 +75,8 @@ fn a_decoder_that_crashes_over_a_picture_twice_is_our_fault_and_says_how_it_ende
 #[test]
 fn a_decoder_that_crashed_once_leaves_the_picture_to_the_next() {
     let folder = tempfile::tempdir().unwrap();
-    let seen = folder.path().join("seen");
-    let script = format!(
-        "[ -e {seen} ] || {{ : > {seen}; kill -KILL $$; }}; {answer}",
-        seen = seen.display(),
-        answer = r#"a='{"Failure":{"reason":"corrupt_image","detail":"no"}}'; printf '\064\000\000\000%s\000\000\000\000' "$a" >&0; cat <&0 >/dev/null"#,
-    );
-    assert_eq!(decode(&script), Failure::new(Reason::CorruptImage, "no"));
+    let failure = decode(&format!("{}; {}; {WAITS}", once(&folder, "kill -KILL $$"), corrupt("no", true)));
+    assert_eq!(failure, Failure::new(Reason::CorruptImage, "no"));
 }
 
 #[test]
@@ -90,10 +109,7 @@ fn a_frame_that_is_not_what_its_decoder_says_is_a_crash() {
             r#"{{"Frame":{{"width":9,"height":9,"orientation":1,"truncated":false,"frame_width":{width},"frame_height":2,"frame_format":"{format}"}}}}"#
         )
     };
-    let says = |answer: &str, frame: &str| {
-        let length = |text: &str| format!("\\{:03o}\\{:03o}\\000\\000", text.len() % 256, text.len() / 256);
-        format!("printf '{}%s{}%s' '{answer}' '{frame}' >&0; cat <&0 >/dev/null", length(answer), length(frame))
-    };
+    let says = |answer: &str, frame: &str| format!("{}; {WAITS}", says(answer, frame));
     let mut decoder = start(&format!("{GETS_A_PICTURE} {}", says(&answer(2, "rgb8"), "123456789abc"))).unwrap();
     assert_eq!(decoder.decode(&Bytes::from_static(b"a picture\n")).unwrap().1, b"123456789abc");
     for (width, format, frame) in
@@ -114,47 +130,54 @@ fn a_decoder_that_does_not_start_is_said_at_the_start() {
 
 #[test]
 fn a_decoder_that_finds_a_fault_in_itself_is_replaced_and_the_next_one_decodes_the_picture() {
-    let folder = tempfile::tempdir().unwrap();
-    let seen = folder.path().join("seen");
-    let says = |answer: &str| {
-        let length = format!("\\{:03o}\\000\\000\\000", answer.len());
-        format!("printf '{length}%s\\000\\000\\000\\000' '{answer}' >&0; cat <&0 >/dev/null")
-    };
-    let corrupt = says(r#"{"Failure":{"reason":"corrupt_image","detail":"no"}}"#);
+    use DecoderReplaced::{Contradiction, InternalError, SelfTest};
     for (answer, cause) in [
-        (r#"{"Fault":{"SelfTest":"the built-in JPEG"}}"#, "self_test"),
-        (r#"{"Fault":{"Contradiction":"corrupt_image"}}"#, "contradiction"),
-        (r#"{"Failure":{"reason":"internal_error","detail":"panic"}}"#, "internal_error"),
+        (r#"{"Fault":{"SelfTest":"the built-in JPEG"}}"#, SelfTest),
+        (r#"{"Fault":{"Contradiction":"corrupt_image"}}"#, Contradiction),
+        (r#"{"Failure":{"reason":"internal_error","detail":"panic","is_final":true}}"#, InternalError),
     ] {
-        let first = format!("[ -e {seen} ] || {{ : > {seen}; {}; exit; }};", says(answer), seen = seen.display());
-        let mut decoder = start(&format!("{GETS_A_PICTURE} {first} {corrupt}")).unwrap();
-        let metrics = Arc::clone(&decoder.metrics);
+        let (folder, metrics) = (tempfile::tempdir().unwrap(), Arc::<DecoderMetrics>::default());
+        let script = format!("{GETS_A_PICTURE} {}; {}; {WAITS}", once(&folder, &says(answer, "")), corrupt("no", true));
+        let mut decoder = start_counted(&script, Arc::clone(&metrics)).unwrap();
         let failure = decoder.decode(&Bytes::from_static(b"a picture\n")).unwrap_err();
-        assert_eq!(failure, Failure::new(Reason::CorruptImage, "no"), "{cause}");
-        let replaced: Vec<_> = metrics.replaced.all().into_iter().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(replaced, [([cause], 1)]);
-        std::fs::remove_file(&seen).unwrap();
+        assert_eq!(failure, Failure::new(Reason::CorruptImage, "no"), "{cause:?}");
+        assert_eq!(metrics.replaced_by(cause), 1, "{cause:?}");
 
         // No decoder is left to say that the picture is at fault.
-        let failure = decode(&says(answer));
+        let failure = decode(&format!("{}; {WAITS}", says(answer, "")));
         assert_eq!(failure.reason, Reason::InternalError, "{failure}");
     }
 }
 
-/// A decoder that takes the picture's first byte as an order.
-struct Obedient {
+#[test]
+fn a_failure_that_is_not_final_is_asked_for_once_more_and_counts_if_it_is_the_same() {
+    let again = |first: &str, second: &str| format!("{first}; read line <&0; {second}; {WAITS}");
+    let same = decode(&again(&corrupt("no", false), &corrupt("no", true)));
+    assert_eq!(same, Failure::new(Reason::CorruptImage, "no"));
+
+    let (folder, metrics) = (tempfile::tempdir().unwrap(), Arc::<DecoderMetrics>::default());
+    let contradicts = again(&corrupt("no", false), &corrupt("another reason", true));
+    let script = format!("{GETS_A_PICTURE} {}; {}; {WAITS}", once(&folder, &contradicts), corrupt("no", true));
+    let mut decoder = start_counted(&script, Arc::clone(&metrics)).unwrap();
+    let failure = decoder.decode(&Bytes::from_static(b"a picture\n")).unwrap_err();
+    assert_eq!(failure, Failure::new(Reason::CorruptImage, "no"));
+    assert_eq!(metrics.replaced_by(DecoderReplaced::Contradiction), 1);
+}
+
+/// A decoder that takes the picture's first byte as a command.
+struct ScriptedDecoder {
     decoder: PictureDecoder,
     is_spoilt: &'static AtomicBool,
 }
 
-impl Obedient {
+impl ScriptedDecoder {
     fn build(options: PreprocessOptions, is_spoilt: &'static AtomicBool) -> Result<Self, PreprocessError> {
-        Ok(Obedient { decoder: PictureDecoder::new(options)?, is_spoilt })
+        Ok(ScriptedDecoder { decoder: PictureDecoder::new(options)?, is_spoilt })
     }
 }
 
-impl Decode for Obedient {
-    fn decode(&mut self, bytes: &Bytes) -> Decoded {
+impl Decode for ScriptedDecoder {
+    fn decode(&mut self, bytes: &Bytes) -> DecodeResult {
         let frame_format = FrameFormat::Rgb8;
         let (width, height, orientation, truncated) = (4, 3, 6, true);
         let picture = Picture { width, height, orientation, truncated, frame_width: 4, frame_height: 3, frame_format };
@@ -162,10 +185,11 @@ impl Decode for Obedient {
             _ if self.is_spoilt.load(Ordering::Relaxed) => Err(Failure::new(Reason::CorruptImage, "spoilt")),
             Some(b'f') => Ok((picture, vec![7; 36])),
             Some(b'p') => panic!("broken table"),
-            Some(b'c') => Err(Failure::new(Reason::CorruptImage, "as ordered")),
+            Some(b'c') => Err(Failure::new(Reason::CorruptImage, "on command")),
+            // Every decoder of the process.
             Some(b's') => {
                 self.is_spoilt.store(true, Ordering::Relaxed);
-                Err(Failure::new(Reason::CorruptImage, "as ordered"))
+                Err(Failure::new(Reason::CorruptImage, "on command"))
             }
             // The built-in ones.
             _ => self.decoder.decode(bytes),
@@ -181,7 +205,7 @@ fn a_child_answers_each_picture_in_turn_a_panic_is_one_answer_and_a_fault_the_la
     let expected = options.clone();
     let build = move |options| {
         assert_eq!(options, expected);
-        Obedient::build(options, &IS_SPOILT)
+        ScriptedDecoder::build(options, &IS_SPOILT)
     };
     // Its limit of memory and its silence on panics are the process's: a child of this test has them.
     write_block(&mut ours, &serde_json::to_vec(&(options, LIMIT)).unwrap()).unwrap();
@@ -196,10 +220,13 @@ fn a_child_answers_each_picture_in_turn_a_panic_is_one_answer_and_a_fault_the_la
         let (answer, frame) = ask(b"frame");
         assert!(matches!(&answer, Answer::Frame(picture) if picture.orientation == 6 && picture.truncated));
         assert_eq!(frame, [7; 36]);
-        let failure = Answer::failure(Failure::new(Reason::InternalError, "panic: broken table"));
+        let failure = Answer::failure(Failure::new(Reason::InternalError, "panic: broken table"), true);
         assert_eq!(ask(b"panic"), (failure, Vec::new()));
-        let failure = Answer::failure(Failure::new(Reason::CorruptImage, "as ordered"));
-        assert_eq!(ask(b"corrupt"), (failure, Vec::new()));
+        let failure = |is_final| Answer::failure(Failure::new(Reason::CorruptImage, "on command"), is_final);
+        assert_eq!(ask(b"corrupt"), (failure(true), Vec::new()), "right behind a self-test");
+        assert!(matches!(ask(b"frame").0, Answer::Frame(_)));
+        assert_eq!(ask(b"corrupt"), (failure(false), Vec::new()), "behind another picture");
+        assert_eq!(ask(b"corrupt"), (failure(true), Vec::new()));
     }
     let (answer, frame) = ask(b"spoilt");
     assert!(matches!(answer, Answer::Fault(Fault::SelfTest(_))), "{answer:?}");
@@ -210,26 +237,42 @@ fn a_child_answers_each_picture_in_turn_a_panic_is_one_answer_and_a_fault_the_la
 }
 
 #[test]
-fn a_child_whose_decoder_does_not_pass_its_self_test_is_never_ready() {
+fn a_child_whose_decoder_does_not_pass_its_self_test_says_so_and_is_never_ready() {
     static IS_SPOILT: AtomicBool = AtomicBool::new(true);
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     write_block(&mut ours, &serde_json::to_vec(&(PreprocessOptions::default(), LIMIT)).unwrap()).unwrap();
-    let error = child::serve_within(theirs, |options| Obedient::build(options, &IS_SPOILT), |_| {}).unwrap_err();
+    let build = |options| ScriptedDecoder::build(options, &IS_SPOILT);
+    let error = child::serve_within(theirs, build, |_| {}).unwrap_err();
     assert!(error.to_string().contains("failed its self-test"), "{error}");
+    let said: Fault = serde_json::from_slice(&read_block(&mut ours, 1000).unwrap()).unwrap();
+    assert!(matches!(said, Fault::SelfTest(_)));
     assert!(read_block(&mut ours, 100).is_err());
+
+    // Its parent.
+    let metrics = Arc::<DecoderMetrics>::default();
+    let said = serde_json::to_string(&said).unwrap();
+    let length = format!("\\{:03o}\\000\\000\\000", said.len());
+    let error = start_counted(&format!("printf '{length}%s' '{said}' >&0"), Arc::clone(&metrics)).unwrap_err();
+    assert!(error.contains("failed its self-test"), "{error}");
+    assert_eq!(metrics.replaced_by(DecoderReplaced::SelfTest), 1);
 }
 
 #[test]
-fn a_decoder_on_a_thread_is_replaced_after_a_fault_and_the_new_one_decodes_the_picture() {
+fn a_decoder_on_a_thread_is_replaced_after_a_fault_and_a_sound_one_decodes_the_picture() {
     static IS_SPOILT: AtomicBool = AtomicBool::new(false);
     let metrics = Arc::<DecoderMetrics>::default();
-    let build = |options| Obedient::build(options, &IS_SPOILT);
+    let build = |options| ScriptedDecoder::build(options, &IS_SPOILT);
     let mut decoder = DecoderThread::start_with(build, &PreprocessOptions::default(), Arc::clone(&metrics)).unwrap();
     assert_eq!(decoder.decode(&Bytes::from_static(b"corrupt")).unwrap_err().reason, Reason::CorruptImage);
-    // For good: there is no decoder left that could say that the picture is at fault.
-    let failure = decoder.decode(&Bytes::from_static(b"spoilt")).unwrap_err();
-    assert_eq!(failure.reason, Reason::InternalError, "{failure}");
-    assert_eq!(metrics.replaced.all().into_iter().find(|(cause, _)| *cause == ["self_test"]).unwrap().1, 1);
-    IS_SPOILT.store(false, Ordering::Relaxed);
     assert!(decoder.decode(&Bytes::from_static(b"frame")).is_ok());
+    // The picture was sound, and what decodes it is spoilt for a while.
+    IS_SPOILT.store(true, Ordering::Relaxed);
+    let mends = std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_millis(250));
+        IS_SPOILT.store(false, Ordering::Relaxed);
+    });
+    assert!(decoder.decode(&Bytes::from_static(b"frame")).is_ok());
+    mends.join().unwrap();
+    // The fault, and at least one decoder that did not start.
+    assert!(metrics.replaced_by(DecoderReplaced::SelfTest) >= 2);
 }

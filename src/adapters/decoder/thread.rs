@@ -2,9 +2,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::replacement::{cause, failure, no_decoder, start_patiently};
 use crate::{
-    domain::{Failure, Reason},
-    stages::preprocess::{CheckedDecoder, Decode, Decoded, PictureDecoder, PreprocessError, PreprocessOptions},
+    stages::preprocess::{
+        CheckedDecoder, Decode, DecodeResult, PictureDecoder, PreprocessError, PreprocessOptions, confirmed,
+    },
     telemetry::DecoderMetrics,
 };
 
@@ -38,33 +40,34 @@ impl<D: Decode> DecoderThread<D> {
         Ok(thread)
     }
 
+    /// A decoder that has passed its self-test.
     fn checked(&self) -> Result<CheckedDecoder<D>, PreprocessError> {
         let (build, options) = (self.build, self.options.clone());
-        CheckedDecoder::new(move || build(options.clone()))
+        CheckedDecoder::new(move || build(options.clone())).inspect_err(|error| {
+            if let PreprocessError::Fault(fault) = error {
+                self.metrics.replaced(cause(fault));
+            }
+        })
     }
 
-    fn attempt(&mut self, bytes: &Bytes) -> Result<Decoded, String> {
-        let decoder = self.decoder.take().map_or_else(|| self.checked(), Ok);
-        let mut decoder = decoder.map_err(|error| error.to_string())?;
-        let decoded = decoder.decode(bytes).map_err(|fault| {
-            self.metrics.replaced.add([fault.cause()], 1);
-            fault.to_string()
-        })?;
+    /// Decodes with the decoder that is there, or with a new one.
+    fn attempt(&mut self, bytes: &Bytes) -> Result<DecodeResult, PreprocessError> {
+        let mut decoder = match self.decoder.take() {
+            Some(decoder) => decoder,
+            None => start_patiently(|| self.checked())?,
+        };
+        let result = confirmed(|| decoder.attempt(bytes)).inspect_err(|fault| self.metrics.replaced(cause(fault)))?;
         self.decoder = Some(decoder);
-        Ok(decoded)
+        Ok(result.map_err(|found| failure(found.reason, &found.detail)))
     }
 }
 
 impl<D: Decode> Decode for DecoderThread<D> {
-    fn decode(&mut self, bytes: &Bytes) -> Decoded {
-        self.attempt(bytes)
-            .or_else(|trouble| {
-                tracing::warn!(trouble, "a picture's decoder is replaced; trying a new one");
-                self.attempt(bytes)
-            })
-            .unwrap_or_else(|trouble| {
-                let detail = format!("the picture's second decoder had to be replaced too: {trouble}");
-                Err(Failure::new(Reason::InternalError, detail))
-            })
+    fn decode(&mut self, bytes: &Bytes) -> DecodeResult {
+        let result = self.attempt(bytes).or_else(|trouble| {
+            tracing::warn!(%trouble, "a picture's decoder is replaced; trying a new one");
+            self.attempt(bytes)
+        });
+        result.unwrap_or_else(|trouble| Err(no_decoder(trouble)))
     }
 }

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     PreprocessError,
-    decoder::{Decode, Decoded},
+    decoder::{Decode, DecodeResult},
     self_test::self_test,
 };
 use crate::{
     domain::{Failure, Reason},
-    stages::workers::panicked,
+    stages::workers::{internal, panicked},
 };
 
 /// Why a decoder has to be replaced: nothing that it says can be trusted.
@@ -19,31 +19,26 @@ pub enum Fault {
     /// It does not decode a built-in image.
     #[error("the decoder failed its self-test: {0}")]
     SelfTest(String),
-    /// It said two different things of the same bytes. The text is what it said first.
+    /// It failed on an image, and did not say the same when asked again. The text is what it said first.
     #[error("the decoder contradicted itself when asked again; at first it said: {0}")]
     Contradiction(String),
 }
 
-impl Fault {
-    /// What [`Fault::cause`] can be.
-    pub const CAUSES: [&str; 2] = ["self_test", "contradiction"];
-
-    /// The name in metrics.
-    pub fn cause(&self) -> &'static str {
-        let [self_test, contradiction] = Self::CAUSES;
-        match self {
-            Fault::SelfTest(_) => self_test,
-            Fault::Contradiction(_) => contradiction,
-        }
-    }
+/// What one attempt at an image came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Attempt {
+    /// The image's outcome.
+    Final(DecodeResult),
+    /// A failure that counts only if the next attempt ends with the same one.
+    Unconfirmed(Failure),
 }
 
 /// A decoder whose failures are confirmed before they count.
 ///
-/// A failed image ends as `corrupt_image` for good, so a decoder that has been spoilt by an earlier image must not say
-/// so. After each failure the decoder is replaced by a new one, which has to pass the self-test. The failure counts
-/// where nothing was decoded between the self-test before it and the failing image; else the new decoder decodes the
-/// image again and has to say the same.
+/// A failed image ends as `corrupt_image` for good, so a decoder that an earlier image has spoilt must not say so.
+/// After each failure the decoder is replaced by a new one, which has to pass the self-test. The failure is final
+/// where nothing was decoded between the self-test before it and the failing image. Else the new decoder has to be
+/// given the image once more and to say the same: [`confirmed`] does that.
 pub struct CheckedDecoder<D> {
     build: Box<dyn FnMut() -> Result<D, PreprocessError> + Send>,
     decoder: D,
@@ -52,50 +47,62 @@ pub struct CheckedDecoder<D> {
 }
 
 impl<D: Decode> CheckedDecoder<D> {
-    /// A decoder that `build` made and that has passed its self-test.
+    /// Takes the decoder that `build` makes, if it passes its self-test.
     ///
     /// # Errors
-    /// Those of `build`, or that it has not passed.
+    /// Those of `build`, or the [`Fault`] that was found.
     pub fn new(
         mut build: impl FnMut() -> Result<D, PreprocessError> + Send + 'static,
     ) -> Result<Self, PreprocessError> {
         let mut decoder = build()?;
-        self_test(&mut decoder).map_err(|found| PreprocessError::Decoder(Fault::SelfTest(found).to_string()))?;
+        self_test(&mut decoder).map_err(Fault::SelfTest)?;
         Ok(CheckedDecoder { build: Box::new(build), decoder, is_tested: true })
     }
 
-    /// What becomes of an image: its frame, or the failure that is its outcome.
+    /// Decodes an image once.
     ///
     /// # Errors
     /// A [`Fault`], after which this decoder must not be used: another one has to decode the image.
-    pub fn decode(&mut self, image: &Bytes) -> Result<Decoded, Fault> {
+    pub fn attempt(&mut self, image: &Bytes) -> Result<Attempt, Fault> {
         let was_tested = self.is_tested;
-        let first = match self.attempt(image) {
-            Ok(frame) => return Ok(Ok(frame)),
+        self.is_tested = false;
+        let result = catch_unwind(AssertUnwindSafe(|| self.decoder.decode(image)));
+        let failure = match result.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+            Ok(frame) => return Ok(Attempt::Final(Ok(frame))),
             Err(failure) => failure,
         };
         self.replace()?;
-        // A panic is a fault of ours; whoever gets it does not take it for one of the image.
-        if was_tested || first.reason == Reason::InternalError {
-            return Ok(Err(first));
-        }
-        if self.attempt(image).as_ref().err() != Some(&first) {
-            return Err(Fault::Contradiction(first.to_string()));
-        }
-        self.replace()?;
-        Ok(Err(first))
+        // A fault of ours is none of the image's: nothing has to confirm it.
+        let is_final = was_tested || failure.reason == Reason::InternalError;
+        Ok(if is_final { Attempt::Final(Err(failure)) } else { Attempt::Unconfirmed(failure) })
     }
 
-    fn attempt(&mut self, image: &Bytes) -> Decoded {
-        self.is_tested = false;
-        let result = catch_unwind(AssertUnwindSafe(|| self.decoder.decode(image)));
-        result.unwrap_or_else(|panic| Err::<_, Failure>(panicked(&*panic)))
-    }
-
+    /// Puts a new decoder that has passed its self-test in the place of this one.
     fn replace(&mut self) -> Result<(), Fault> {
         self.decoder = (self.build)().map_err(|error| Fault::SelfTest(error.to_string()))?;
         self_test(&mut self.decoder).map_err(Fault::SelfTest)?;
         self.is_tested = true;
         Ok(())
+    }
+}
+
+impl<D: Decode> Decode for CheckedDecoder<D> {
+    fn decode(&mut self, image: &Bytes) -> DecodeResult {
+        confirmed(|| self.attempt(image)).unwrap_or_else(|fault| Err(internal(fault)))
+    }
+}
+
+/// Makes an attempt, and a second one where the first ends with an unconfirmed failure.
+///
+/// # Errors
+/// Those of `attempt`, or [`Fault::Contradiction`] where the second one does not end with the same failure.
+pub fn confirmed<E: From<Fault>>(mut attempt: impl FnMut() -> Result<Attempt, E>) -> Result<DecodeResult, E> {
+    let first = match attempt()? {
+        Attempt::Final(result) => return Ok(result),
+        Attempt::Unconfirmed(failure) => failure,
+    };
+    match attempt()? {
+        Attempt::Final(Err(second)) if second == first => Ok(Err(second)),
+        _ => Err(Fault::Contradiction(first.to_string()).into()),
     }
 }

@@ -18,8 +18,8 @@ use crate::{
 /// JPEG quality of frames: above it the detector sees no difference.
 const FRAME_QUALITY: i32 = 90;
 
-/// The frame of a picture, or the failure that is its outcome.
-pub type Decoded = Result<(Picture, Vec<u8>), Failure>;
+/// The frame of a picture and what is known of both, or the failure that is the picture's outcome.
+pub type DecodeResult = Result<(Picture, Vec<u8>), Failure>;
 
 /// Makes frames out of pictures, one at a time.
 pub trait Decode: Send + 'static {
@@ -27,7 +27,7 @@ pub trait Decode: Send + 'static {
     ///
     /// # Errors
     /// The outcome of a picture that does not decode.
-    fn decode(&mut self, bytes: &Bytes) -> Decoded;
+    fn decode(&mut self, bytes: &Bytes) -> DecodeResult;
 }
 
 /// Decodes on the thread that asks.
@@ -44,7 +44,7 @@ pub struct PictureDecoder {
 }
 
 impl Decode for PictureDecoder {
-    fn decode(&mut self, bytes: &Bytes) -> Decoded {
+    fn decode(&mut self, bytes: &Bytes) -> DecodeResult {
         self.frame(bytes, &Header::read(bytes)?)
     }
 }
@@ -62,7 +62,7 @@ impl PictureDecoder {
         Ok(PictureDecoder { options, compressor, resize: Resize::default(), decoded: Vec::new() })
     }
 
-    fn frame(&mut self, bytes: &Bytes, header: &Header) -> Decoded {
+    fn frame(&mut self, bytes: &Bytes, header: &Header) -> DecodeResult {
         let PreprocessOptions { working_size, frame_format, .. } = self.options;
         let target = fit((header.width, header.height), working_size);
         let (pixels, orientation, truncated) = match &header.coding {
@@ -142,7 +142,7 @@ impl PictureDecoder {
     }
 }
 
-/// The compressor of frames.
+/// Sets up a compressor of frames.
 fn compressor() -> Result<turbojpeg::Compressor, turbojpeg::Error> {
     let mut compressor = turbojpeg::Compressor::new()?;
     compressor.set_quality(FRAME_QUALITY)?;

@@ -218,14 +218,14 @@ impl Frame {
 /// # Errors
 /// [`Reason::CorruptImage`] for a picture that does not decode, [`Reason::InternalError`] where memory runs out.
 pub(super) fn rgb8(bytes: &[u8], header: &Header, scale: ScalingFactor, pixels: &mut Vec<u8>) -> Result<bool, Failure> {
-    let mut decoder = Decoder::new(header, scale)?;
+    let mut turbo = decompressor(header, scale)?;
     let repaired;
-    let (bytes, found) = match decoder.turbo.read_header(bytes) {
+    let (bytes, found) = match turbo.read_header(bytes) {
         // libjpeg-turbo's interface gives up on a header that libjpeg itself only warns of.
         Err(error) if Damage::of(&error).is_some() => {
             repaired = without_oddities(bytes);
-            decoder = Decoder::new(header, scale)?;
-            (repaired.as_slice(), decoder.turbo.read_header(&repaired))
+            turbo = decompressor(header, scale)?;
+            (repaired.as_slice(), turbo.read_header(&repaired))
         }
         found => (bytes, found),
     };
@@ -238,47 +238,42 @@ pub(super) fn rgb8(bytes: &[u8], header: &Header, scale: ScalingFactor, pixels: 
     match found.colorspace {
         Colorspace::CMYK | Colorspace::YCCK => {
             let mut inks = vec![0; rgb8_len(size) / 3 * 4];
-            let truncated = decoder.decompress(bytes, size, PixelFormat::CMYK, &mut inks)?;
+            let truncated = decompress(turbo, bytes, size, PixelFormat::CMYK, &mut inks)?;
             cmyk_to_rgb(&inks, header.adobe, pixels);
             Ok(truncated)
         }
-        _ => decoder.decompress(bytes, size, PixelFormat::RGB, pixels),
+        _ => decompress(turbo, bytes, size, PixelFormat::RGB, pixels),
     }
 }
 
-/// A decompressor for one picture.
-struct Decoder {
-    turbo: Decompressor,
+/// Sets up a decompressor for one picture.
+fn decompressor(header: &Header, scale: ScalingFactor) -> Result<Decompressor, Failure> {
+    let mut turbo = Decompressor::new().map_err(internal)?;
+    turbo.set_scaling_factor(scale).map_err(internal)?;
+    turbo.set_scan_limit(header.max_scans()).map_err(internal)?;
+    Ok(turbo)
 }
 
-impl Decoder {
-    fn new(header: &Header, scale: ScalingFactor) -> Result<Self, Failure> {
-        let mut turbo = Decompressor::new().map_err(internal)?;
-        turbo.set_scaling_factor(scale).map_err(internal)?;
-        turbo.set_scan_limit(header.max_scans()).map_err(internal)?;
-        Ok(Decoder { turbo })
-    }
-
-    fn decompress(
-        mut self,
-        bytes: &[u8],
-        (width, height): (u32, u32),
-        format: PixelFormat,
-        pixels: &mut [u8],
-    ) -> Result<bool, Failure> {
-        let (width, height) = (width as usize, height as usize);
-        let target = Image { pixels, width, pitch: width * format.size(), height, format };
-        match self.turbo.decompress(bytes, target) {
-            Ok(()) => Ok(false),
-            Err(error) => match Damage::of(&error) {
-                Some(damage) => Ok(damage == Damage::Truncated),
-                None => Err(failure(error)),
-            },
-        }
+/// Decodes what the decompressor is set up for; says whether the file ended early.
+fn decompress(
+    mut turbo: Decompressor,
+    bytes: &[u8],
+    (width, height): (u32, u32),
+    format: PixelFormat,
+    pixels: &mut [u8],
+) -> Result<bool, Failure> {
+    let (width, height) = (width as usize, height as usize);
+    let target = Image { pixels, width, pitch: width * format.size(), height, format };
+    match turbo.decompress(bytes, target) {
+        Ok(()) => Ok(false),
+        Err(error) => match Damage::of(&error) {
+            Some(damage) => Ok(damage == Damage::Truncated),
+            None => Err(failure(error)),
+        },
     }
 }
 
-/// The outcome of a picture in which libjpeg found an error. A want of memory is none of the picture's.
+/// Turns an error of libjpeg into the picture's outcome. A lack of memory is no fault of the picture.
 fn failure(error: Error) -> Failure {
     const NO_MEMORY: [&str; 2] = ["Insufficient memory", "Memory allocation failure"];
     match &error {
@@ -343,5 +338,18 @@ fn cmyk_to_rgb(inks: &[u8], inverted: bool, pixels: &mut [u8]) {
     let (pixels, _) = pixels.as_chunks_mut::<3>();
     for (pixel, &[c, m, y, k]) in pixels.iter_mut().zip(inks) {
         *pixel = [c, m, y].map(|ink| u8::try_from(light(ink) * light(k) / 255).unwrap_or(u8::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_memory_is_no_fault_of_the_picture() {
+        let reason = |text: &str| failure(Error::TurboJpegError(text.to_owned())).reason;
+        assert_eq!(reason("Insufficient memory (case 4)"), Reason::InternalError);
+        assert_eq!(reason("tj3Decompress8(): Memory allocation failure"), Reason::InternalError);
+        assert_eq!(reason("Bogus marker length"), Reason::CorruptImage);
     }
 }

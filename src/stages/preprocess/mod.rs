@@ -16,8 +16,8 @@ mod webp;
 
 use std::{num::NonZero, sync::Arc};
 
-pub use checked::{CheckedDecoder, Fault};
-pub use decoder::{Decode, Decoded, PictureDecoder};
+pub use checked::{Attempt, CheckedDecoder, Fault, confirmed};
+pub use decoder::{Decode, DecodeResult, PictureDecoder};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -77,6 +77,11 @@ pub enum PreprocessError {
     /// libjpeg-turbo's part, or a process of its own.
     #[error("cannot set up a picture decoder: {0}")]
     Decoder(String),
+    /// A decoder that does not work.
+    #[error(
+        "cannot set up a picture decoder: {0}; it is a fault of this machine or of facemill's own, please report it"
+    )]
+    Fault(#[from] Fault),
     /// No threads.
     #[error("cannot start the threads of preprocess: {0}")]
     Threads(#[from] std::io::Error),
@@ -86,9 +91,12 @@ impl Preprocess {
     /// The stage with a decoder for each thread, in this process.
     ///
     /// # Errors
-    /// When there is no memory or no thread for that.
+    /// When there is no memory or no thread for that, or a decoder does not pass its self-test.
     pub fn new(options: PreprocessOptions) -> Result<Self, PreprocessError> {
-        Self::with_decoders(options, |options| Ok(Box::new(PictureDecoder::new(options.clone())?)))
+        Self::with_decoders(options, |options| {
+            let options = options.clone();
+            Ok(Box::new(CheckedDecoder::new(move || PictureDecoder::new(options.clone()))?))
+        })
     }
 
     /// The stage with the decoders that `build` makes, one for each thread.

@@ -1,6 +1,9 @@
 //! PNG, WebP, GIF and BMP through the image crate: the first frame, as 8-bit RGB.
 
-use std::io::Cursor;
+use std::{
+    error::Error,
+    io::{self, Cursor},
+};
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, codecs::png::PngDecoder};
 
@@ -65,10 +68,43 @@ fn over_white(rgba: &[u8]) -> Vec<u8> {
     rgb.into_flattened()
 }
 
+/// Turns an error of the decoder into the picture's outcome. A lack of memory is no fault of the picture.
 fn failure(error: ImageError) -> Failure {
-    let reason = match error {
+    let reason = match &error {
         ImageError::Unsupported(_) => Reason::UnsupportedFormat,
+        _ if is_lack_of_memory(&error) => Reason::InternalError,
         _ => Reason::CorruptImage,
     };
     Failure::new(reason, error.to_string())
+}
+
+/// Looks for what the decoders call a lack of memory: the system's error, or words. Their own limits are another error.
+fn is_lack_of_memory(error: &(dyn Error + 'static)) -> bool {
+    let is_one = match error.downcast_ref::<io::Error>() {
+        Some(error) => error.kind() == io::ErrorKind::OutOfMemory,
+        None => error.to_string().eq_ignore_ascii_case("out of memory"),
+    };
+    is_one || error.source().is_some_and(is_lack_of_memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::error::{DecodingError, ImageFormatHint, LimitError, LimitErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_lack_of_memory_is_no_fault_of_the_picture() {
+        let decoding = |source: Box<dyn Error + Send + Sync>| {
+            failure(ImageError::Decoding(DecodingError::new(ImageFormatHint::Unknown, source))).reason
+        };
+        let io = |kind| io::Error::from(kind);
+        assert_eq!(failure(ImageError::IoError(io(io::ErrorKind::OutOfMemory))).reason, Reason::InternalError);
+        assert_eq!(decoding(io(io::ErrorKind::OutOfMemory).into()), Reason::InternalError);
+        assert_eq!(decoding("Out of memory".into()), Reason::InternalError);
+        assert_eq!(failure(ImageError::IoError(io(io::ErrorKind::UnexpectedEof))).reason, Reason::CorruptImage);
+        assert_eq!(decoding("invalid code".into()), Reason::CorruptImage);
+        let limit = LimitError::from_kind(LimitErrorKind::InsufficientMemory);
+        assert_eq!(failure(ImageError::Limits(limit)).reason, Reason::CorruptImage, "a limit of ours");
+    }
 }

@@ -14,7 +14,7 @@ const QUARTERS: [[u8; 3]; 4] = [[220, 20, 20], [20, 220, 20], [20, 20, 220], [12
 /// Largest difference in a channel: frames may be JPEGs, which blur edges a little.
 const TOLERANCE: u8 = 32;
 
-/// By coding. No side is longer than the smallest `detect.working_size`, so none is resized.
+/// The built-in images by their coding. No side is longer than the smallest `detect.working_size`, so none is resized.
 const IMAGES: [(&str, &[u8]); 6] = [
     ("JPEG", JPEG),
     ("PNG", PNG),
@@ -36,6 +36,7 @@ pub(super) fn self_test(decoder: &mut impl Decode) -> Result<(), String> {
     })
 }
 
+/// Compares the middles of the four quarters.
 fn test(decoder: &mut impl Decode, image: &'static [u8]) -> Result<(), String> {
     let (picture, frame) = decoder.decode(&Bytes::from_static(image)).map_err(|failure| failure.to_string())?;
     let pixels = match picture.frame_format {
@@ -58,7 +59,7 @@ fn test(decoder: &mut impl Decode, image: &'static [u8]) -> Result<(), String> {
     Err(format!("{width}×{height}, {} pixels, the middles of its quarters are {middles:?}", pixels.len()))
 }
 
-/// Baseline, colours at half the resolution, Huffman tables of its own.
+/// Baseline JPEG, colours at half the resolution, Huffman tables of its own.
 const JPEG: &[u8] = b"\
     \xFF\xD8\xFF\xE0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0\xFF\xDB\0C\0\x06\x04\x05\x06\x05\x04\x06\x06\x05\x06\x07\
     \x07\x06\x08\x0A\x10\x0A\x0A\x09\x09\x0A\x14\x0E\x0F\x0C\x10\x17\x14\x18\x18\x17\x14\x16\x16\x1A\x1D%\x1F\x1A\

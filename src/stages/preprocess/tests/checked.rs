@@ -7,13 +7,14 @@ use std::sync::{
 
 use super::*;
 
-/// Spoils the decoder that is given it, and fails.
-const POISON: &[u8] = b"poison";
-/// Spoils the decoder that is given it, and seems to decode.
-const SLOW_POISON: &[u8] = b"slow poison";
-/// Spoils every decoder of the process.
-const PLAGUE: &[u8] = b"plague";
-const PANIC: &[u8] = b"panic";
+/// Fails, and spoils the decoder that is given it.
+const FAILS_AND_SPOILS: &[u8] = b"fails and spoils";
+/// Decodes, and spoils the decoder that is given it.
+const DECODES_AND_SPOILS: &[u8] = b"decodes and spoils";
+/// Fails, and spoils every decoder of the process.
+const SPOILS_THE_PROCESS: &[u8] = b"spoils the process";
+/// Makes the decoder panic, and spoils it.
+const PANICS: &[u8] = b"panics";
 
 /// A decoder that images can spoil: it then refuses all others, as TurboJPEG's handles did.
 struct Spoilable {
@@ -24,25 +25,25 @@ struct Spoilable {
 }
 
 impl Decode for Spoilable {
-    fn decode(&mut self, image: &Bytes) -> Decoded {
+    fn decode(&mut self, image: &Bytes) -> DecodeResult {
         let corrupt = || Err(Failure::new(Reason::CorruptImage, "Bogus marker length"));
         if self.is_spoilt || self.process_is_spoilt.load(Ordering::Relaxed) {
             return corrupt();
         }
         match image.as_ref() {
-            POISON => {
+            FAILS_AND_SPOILS => {
                 self.is_spoilt = true;
                 corrupt()
             }
-            SLOW_POISON => {
+            DECODES_AND_SPOILS => {
                 self.is_spoilt = true;
                 Ok((picture_of(&mut self.decoder), vec![0; 3 * 64 * 64]))
             }
-            PLAGUE => {
+            SPOILS_THE_PROCESS => {
                 self.process_is_spoilt.store(true, Ordering::Relaxed);
                 corrupt()
             }
-            PANIC => {
+            PANICS => {
                 self.is_spoilt = true;
                 panic!("broken table")
             }
@@ -60,16 +61,13 @@ fn picture_of(decoder: &mut PictureDecoder) -> Picture {
     decoder.decode(&good()).unwrap().0
 }
 
-/// More than 1,000 bytes, as no built-in image has.
+/// A good image of more than 1,000 bytes, as no built-in one has.
 fn good() -> Bytes {
     with_segment(&jpeg(&quarters(64, 64)), 0xFE, &[0; 1000]).into()
 }
 
 fn corrupt() -> Bytes {
-    let mut image = good().to_vec();
-    let scan = image.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap();
-    image[scan + 5] = 9;
-    image.into()
+    super::independence::changed(&good(), 0xDA, 5, 9).into()
 }
 
 /// The decoder, and how many images of these tests were decoded.
@@ -87,17 +85,19 @@ fn decoder() -> (CheckedDecoder<Spoilable>, Arc<AtomicUsize>) {
     (CheckedDecoder::new(build).unwrap(), decodes)
 }
 
-fn reason(decoded: Result<Decoded, Fault>) -> Reason {
-    decoded.unwrap().unwrap_err().reason
+/// The image's outcome, or the fault that was found.
+fn decode(decoder: &mut CheckedDecoder<Spoilable>, image: impl Into<Bytes>) -> Result<Result<(), Reason>, Fault> {
+    let image = image.into();
+    confirmed(|| decoder.attempt(&image)).map(|result| result.map(|_| ()).map_err(|failure| failure.reason))
 }
 
 #[test]
 fn a_decoder_that_an_image_spoilt_is_replaced_before_the_next() {
-    for (image, expected) in [(POISON, Reason::CorruptImage), (PANIC, Reason::InternalError)] {
+    for (image, expected) in [(FAILS_AND_SPOILS, Reason::CorruptImage), (PANICS, Reason::InternalError)] {
         let (mut decoder, _) = decoder();
-        assert_eq!(reason(decoder.decode(&Bytes::from_static(image))), expected);
+        assert_eq!(decode(&mut decoder, image), Ok(Err(expected)));
         for _ in 0..40 {
-            assert!(decoder.decode(&good()).unwrap().is_ok());
+            assert_eq!(decode(&mut decoder, good()), Ok(Ok(())));
         }
     }
 }
@@ -105,42 +105,42 @@ fn a_decoder_that_an_image_spoilt_is_replaced_before_the_next() {
 #[test]
 fn an_image_that_a_spoilt_decoder_refuses_is_left_to_another_one() {
     let (mut decoder, _) = decoder();
-    assert!(decoder.decode(&Bytes::from_static(SLOW_POISON)).unwrap().is_ok());
-    let fault = decoder.decode(&good()).unwrap_err();
-    assert_eq!(fault, Fault::Contradiction("corrupt_image: Bogus marker length".to_owned()));
-    assert_eq!(fault.cause(), "contradiction");
+    assert_eq!(decode(&mut decoder, DECODES_AND_SPOILS), Ok(Ok(())));
+    let first = "corrupt_image: Bogus marker length".to_owned();
+    assert_eq!(decode(&mut decoder, good()), Err(Fault::Contradiction(first)));
 }
 
 #[test]
 fn a_process_that_no_longer_decodes_the_built_in_images_refuses_none() {
     let (mut decoder, _) = decoder();
-    let fault = decoder.decode(&Bytes::from_static(PLAGUE)).unwrap_err();
-    assert!(matches!(&fault, Fault::SelfTest(found) if found.contains("the built-in JPEG")), "{fault}");
-    assert_eq!(fault.cause(), "self_test");
-    assert!(matches!(decoder.decode(&good()), Err(Fault::SelfTest(_))));
+    for image in [Bytes::from_static(SPOILS_THE_PROCESS), good()] {
+        let fault = decode(&mut decoder, image.clone()).unwrap_err();
+        assert!(matches!(&fault, Fault::SelfTest(found) if found.contains("the built-in JPEG")), "{fault}");
+        // As a stage uses it.
+        assert_eq!(decoder.decode(&image).unwrap_err().reason, Reason::InternalError);
+    }
 }
 
 #[test]
 fn a_corrupt_image_is_decoded_again_unless_the_self_test_came_right_before_it() {
     let (mut decoder, decodes) = decoder();
-    let decodes = || decodes.swap(0, Ordering::Relaxed);
-    assert_eq!(reason(decoder.decode(&corrupt())), Reason::CorruptImage);
-    assert_eq!(decodes(), 1, "right behind the first self-test");
-    assert_eq!(reason(decoder.decode(&corrupt())), Reason::CorruptImage);
-    assert_eq!(decodes(), 1, "right behind the self-test that the failure before it brought");
-    assert!(decoder.decode(&good()).unwrap().is_ok());
-    assert_eq!(decodes(), 1);
-    assert_eq!(reason(decoder.decode(&corrupt())), Reason::CorruptImage);
-    assert_eq!(decodes(), 2, "behind another image");
-    assert_eq!(reason(decoder.decode(&corrupt())), Reason::CorruptImage);
-    assert_eq!(decodes(), 1);
+    for (image, expected, count, when) in [
+        (corrupt(), Err(Reason::CorruptImage), 1, "right behind the first self-test"),
+        (corrupt(), Err(Reason::CorruptImage), 1, "right behind the self-test that the failure before it brought"),
+        (good(), Ok(()), 1, "it decodes"),
+        (corrupt(), Err(Reason::CorruptImage), 2, "behind another image"),
+        (corrupt(), Err(Reason::CorruptImage), 1, "right behind that self-test"),
+    ] {
+        assert_eq!(decode(&mut decoder, image), Ok(expected));
+        assert_eq!(decodes.swap(0, Ordering::Relaxed), count, "{when}");
+    }
 }
 
 #[test]
 fn a_decoder_that_does_not_pass_its_self_test_does_not_start() {
     struct Wrong(PictureDecoder, fn(&mut Picture, &mut Vec<u8>));
     impl Decode for Wrong {
-        fn decode(&mut self, image: &Bytes) -> Decoded {
+        fn decode(&mut self, image: &Bytes) -> DecodeResult {
             let (mut picture, mut frame) = self.0.decode(image)?;
             (self.1)(&mut picture, &mut frame);
             Ok((picture, frame))

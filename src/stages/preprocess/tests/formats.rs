@@ -72,7 +72,7 @@ async fn every_orientation_counts_in_every_format_that_has_one() {
 }
 
 /// The first segment of this kind: where it begins, and where its payload does.
-fn segment(jpeg: &[u8], marker: u8) -> (usize, usize) {
+pub(super) fn segment(jpeg: &[u8], marker: u8) -> (usize, usize) {
     let start = jpeg.windows(2).position(|pair| pair == [0xFF, marker]).unwrap();
     (start, start + 4)
 }

@@ -7,12 +7,16 @@ use std::{collections::BTreeMap, hash::BuildHasher};
 
 use fastrand::Rng;
 
-use super::{formats::without, pictures::*, *};
+use super::{
+    formats::{segment, without},
+    pictures::*,
+    *,
+};
 
-/// What became of an image: what is said of it and a hash of its frame, or its failure.
+/// The outcome of an image: its facts and a hash of its frame, or its failure.
 type Outcome = Result<(Picture, u64), Failure>;
 
-/// Damaged images made of each good one.
+/// How many damaged images are made of each good one.
 const MUTANTS: usize = 60;
 
 fn good_images() -> Vec<Named> {
@@ -25,14 +29,9 @@ fn outcome(decoder: &mut impl Decode, bytes: &Bytes, options: &PreprocessOptions
     Ok((picture, hash(&frame)))
 }
 
-/// Equal for equal bytes within a test.
+/// A hash that stands for the bytes within one test.
 fn hash(bytes: &[u8]) -> u64 {
     std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(bytes)
-}
-
-/// A JPEG's segment of this kind: the position of its marker.
-fn marker_at(jpeg: &[u8], marker: u8) -> Option<usize> {
-    jpeg.windows(2).position(|pair| pair == [0xFF, marker])
 }
 
 const SOF0: u8 = 0xC0;
@@ -40,16 +39,16 @@ const DHT: u8 = 0xC4;
 const SOS: u8 = 0xDA;
 const DQT: u8 = 0xDB;
 
-/// The same JPEG with one byte changed, so far behind the marker.
-fn changed(jpeg: &[u8], marker: u8, offset: usize, value: u8) -> Vec<u8> {
+/// Changes one byte of a JPEG, `offset` bytes behind the beginning of its first segment of this kind.
+pub(super) fn changed(jpeg: &[u8], marker: u8, offset: usize, value: u8) -> Vec<u8> {
     let mut jpeg = jpeg.to_vec();
-    let at = marker_at(&jpeg, marker).unwrap() + offset;
+    let at = segment(&jpeg, marker).0 + offset;
     jpeg[at] = value;
     jpeg
 }
 
-/// JPEGs whose header ends in an error of libjpeg's, each at another place.
-fn blinding_jpegs() -> Vec<Named> {
+/// JPEGs in whose header libjpeg finds an error, each at another place.
+fn jpegs_with_header_errors() -> Vec<Named> {
     let good = jpeg(&quarters(64, 64));
     vec![
         ("a component selector that is in no frame", changed(&good, SOS, 5, 9)),
@@ -69,7 +68,7 @@ fn abbreviated_jpegs() -> Vec<Named> {
     let optimised = jpeg_with(&quarters(64, 64), |compressor| {
         compressor.set_optimize(true).unwrap();
     });
-    let scan = marker_at(&good, SOS).unwrap();
+    let scan = segment(&good, SOS).0;
     vec![
         ("no quantisation table", without(good.clone(), DQT)),
         ("no Huffman tables", without(good.clone(), DHT)),
@@ -78,7 +77,7 @@ fn abbreviated_jpegs() -> Vec<Named> {
     ]
 }
 
-/// As many damaged images as asked for, of one good one.
+/// Damages a good image in [`MUTANTS`] ways.
 fn mutants<'a>(random: &'a mut Rng, images: &'a [Named], good: &'a [u8]) -> impl Iterator<Item = Vec<u8>> + 'a {
     let header = good.len().min(160);
     (0..MUTANTS).map(move |number| {
@@ -109,7 +108,7 @@ fn mutants<'a>(random: &'a mut Rng, images: &'a [Named], good: &'a [u8]) -> impl
     })
 }
 
-/// All of them, with a name for each; the good ones many times, at other places.
+/// Good and damaged images with a name for each; the good ones are there ten times.
 fn mixed(seed: u64) -> Vec<(String, Bytes)> {
     let (mut random, good) = (Rng::with_seed(seed), good_images());
     let mut all = Vec::new();
@@ -118,7 +117,7 @@ fn mixed(seed: u64) -> Vec<(String, Bytes)> {
         let mutants = mutants(&mut random, &good, bytes);
         all.extend(mutants.enumerate().map(|(number, bytes)| (format!("{name} {number}"), bytes.into())));
     }
-    for (name, bytes) in [blinding_jpegs(), abbreviated_jpegs()].concat() {
+    for (name, bytes) in [jpegs_with_header_errors(), abbreviated_jpegs()].concat() {
         all.extend((0..20).map(|_| (name.to_owned(), bytes.clone().into())));
     }
     all
@@ -129,7 +128,7 @@ fn a_damaged_jpeg_header_spoils_no_later_jpeg() {
     let good: Bytes = jpeg(&quarters(64, 64)).into();
     let options = options(640);
     let alone = outcome(&mut PictureDecoder::new(options.clone()).unwrap(), &good, &options).unwrap();
-    for (name, bytes) in blinding_jpegs() {
+    for (name, bytes) in jpegs_with_header_errors() {
         let mut decoder = PictureDecoder::new(options.clone()).unwrap();
         let failure = outcome(&mut decoder, &bytes.into(), &options).unwrap_err();
         assert_eq!(failure.reason, Reason::CorruptImage, "{name}");
