@@ -26,6 +26,9 @@ use crate::{
 /// Says that it is ready, then waits for the end of the first line of the picture.
 const GETS_A_PICTURE: &str = "printf '\\005\\000\\000\\000ready' >&0; read line <&0;";
 
+/// One line. Its length must be no line break: a child would take the length alone for the line.
+const PICTURE: &[u8] = b"a picture!\n";
+
 const LIMIT: Duration = Duration::from_millis(1500);
 
 fn start(script: &str) -> Result<DecoderProcess, String> {
@@ -39,7 +42,7 @@ fn start_counted(script: &str, metrics: Arc<DecoderMetrics>) -> Result<DecoderPr
 
 fn decode(script: &str) -> Failure {
     let mut decoder = start(&format!("{GETS_A_PICTURE} {script}")).unwrap();
-    decoder.decode(&Bytes::from_static(b"a picture\n")).unwrap_err()
+    decoder.decode(&Bytes::from_static(PICTURE)).unwrap_err()
 }
 
 /// A command that says this of a picture, with a frame behind it.
@@ -111,7 +114,7 @@ fn a_frame_that_is_not_what_its_decoder_says_is_a_crash() {
     };
     let says = |answer: &str, frame: &str| format!("{}; {WAITS}", says(answer, frame));
     let mut decoder = start(&format!("{GETS_A_PICTURE} {}", says(&answer(2, "rgb8"), "123456789abc"))).unwrap();
-    assert_eq!(decoder.decode(&Bytes::from_static(b"a picture\n")).unwrap().1, b"123456789abc");
+    assert_eq!(decoder.decode(&Bytes::from_static(PICTURE)).unwrap().1, b"123456789abc");
     for (width, format, frame) in
         [(2, "rgb8", "short"), (0, "rgb8", ""), (70_000, "rgb8", "x"), (2, "jpeg", "123456789abc")]
     {
@@ -139,7 +142,7 @@ fn a_decoder_that_finds_a_fault_in_itself_is_replaced_and_the_next_one_decodes_t
         let (folder, metrics) = (tempfile::tempdir().unwrap(), Arc::<DecoderMetrics>::default());
         let script = format!("{GETS_A_PICTURE} {}; {}; {WAITS}", once(&folder, &says(answer, "")), corrupt("no", true));
         let mut decoder = start_counted(&script, Arc::clone(&metrics)).unwrap();
-        let failure = decoder.decode(&Bytes::from_static(b"a picture\n")).unwrap_err();
+        let failure = decoder.decode(&Bytes::from_static(PICTURE)).unwrap_err();
         assert_eq!(failure, Failure::new(Reason::CorruptImage, "no"), "{cause:?}");
         assert_eq!(metrics.replaced_by(cause), 1, "{cause:?}");
 
@@ -159,7 +162,7 @@ fn a_failure_that_is_not_final_is_asked_for_once_more_and_counts_if_it_is_the_sa
     let contradicts = again(&corrupt("no", false), &corrupt("another reason", true));
     let script = format!("{GETS_A_PICTURE} {}; {}; {WAITS}", once(&folder, &contradicts), corrupt("no", true));
     let mut decoder = start_counted(&script, Arc::clone(&metrics)).unwrap();
-    let failure = decoder.decode(&Bytes::from_static(b"a picture\n")).unwrap_err();
+    let failure = decoder.decode(&Bytes::from_static(PICTURE)).unwrap_err();
     assert_eq!(failure, Failure::new(Reason::CorruptImage, "no"));
     assert_eq!(metrics.replaced_by(DecoderReplaced::Contradiction), 1);
 }
@@ -252,7 +255,8 @@ fn a_child_whose_decoder_does_not_pass_its_self_test_says_so_and_is_never_ready(
     let metrics = Arc::<DecoderMetrics>::default();
     let said = serde_json::to_string(&said).unwrap();
     let length = format!("\\{:03o}\\000\\000\\000", said.len());
-    let error = start_counted(&format!("printf '{length}%s' '{said}' >&0"), Arc::clone(&metrics)).unwrap_err();
+    let says_so = format!("printf '{length}%s' '{said}' >&0; {WAITS}");
+    let error = start_counted(&says_so, Arc::clone(&metrics)).unwrap_err();
     assert!(error.contains("failed its self-test"), "{error}");
     assert_eq!(metrics.replaced_by(DecoderReplaced::SelfTest), 1);
 }
