@@ -142,7 +142,6 @@ class Bench:
         ratio = statistics.median(ratios)
         self.print_round("median", median(yardsticks), median(runs), ratio)
         verdict(ratio <= 1.5, f"CPU per URL is {ratio:.2f} × the yardstick ({min(ratios):.2f} to {max(ratios):.2f}); goal 1.50")
-
         if self.args.baseline:
             self.compare(base, "detected", 1.01)
 

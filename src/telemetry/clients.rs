@@ -277,7 +277,7 @@ impl DnsMetrics {
     }
 }
 
-/// Why a decoder is replaced.
+/// The cause for which a decoder is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecoderReplaced {
     /// Its process ended, or answered what no decoder answers.
@@ -310,7 +310,7 @@ impl DecoderReplaced {
 /// What the decoders count.
 #[derive(Debug, Default)]
 pub struct DecoderMetrics {
-    /// How long they took to answer for a picture.
+    /// Time to answer for a picture.
     pub durations: Timings,
     replaced: Counters<1>,
 }
@@ -331,7 +331,7 @@ impl DecoderMetrics {
         self.replaced.add([cause.as_str()], 1);
     }
 
-    /// How many were replaced for this cause.
+    /// Returns the number of decoders replaced for this cause.
     pub fn replaced_by(&self, cause: DecoderReplaced) -> u64 {
         self.replaced.all().into_iter().filter(|(name, _)| *name == [cause.as_str()]).map(|(_, count)| count).sum()
     }

@@ -1,4 +1,4 @@
-//! Images that are damaged in ways that nobody chose, the same ones every time, and in ways that spoilt decoders.
+//! Damaged images: random damage from a seed, and JPEG headers that used to spoil the decoder for later images.
 #![allow(dead_code)] // each test target uses a part of it
 
 use std::{fs, io::Cursor, path::Path};

@@ -192,7 +192,7 @@ impl DecoderProcess {
     }
 }
 
-/// Why a child has to be replaced.
+/// A reason to replace a child.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
     #[error("the decoder does not answer: {0}")]
@@ -215,7 +215,7 @@ impl Trouble {
         }
     }
 
-    /// Whether the child has ended or does so by itself.
+    /// Returns true if the child has ended, or ends without being killed.
     fn ends_the_child(&self) -> bool {
         match self {
             Trouble::Socket(error) => !is_timeout(error),

@@ -7,10 +7,10 @@ use crate::{
     stages::preprocess::Fault,
 };
 
-/// What a child says once it has its options and has passed its self-test. If it has not, it says the [`Fault`] as JSON.
+/// Sent by a child that has read its options and passed its self-test. One that fails it sends the [`Fault`] as JSON.
 pub(super) const READY: &[u8] = b"ready";
 
-/// What a child says of a picture; a frame follows as a block of its own, which is empty where there is none.
+/// A child's answer for a picture. The frame follows as a block of its own, which is empty if there is no frame.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// The picture decodes.
@@ -19,7 +19,7 @@ pub(super) enum Answer {
     Failure {
         reason: Reason,
         detail: String,
-        /// Whether it does so for good; else the picture has to be sent once more.
+        /// True if the failure counts, false if the picture has to be sent once more.
         is_final: bool,
     },
     /// The child is faulty and ends; another one has to decode the picture.

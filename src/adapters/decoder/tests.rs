@@ -51,7 +51,7 @@ fn says(answer: &str, frame: &str) -> String {
     format!("printf '{}%s{}%s' '{answer}' '{frame}' >&0", length(answer), length(frame))
 }
 
-/// What a child says of a picture that is corrupt, for good or not yet.
+/// A command that answers `corrupt_image`, final or unconfirmed.
 fn corrupt(detail: &str, is_final: bool) -> String {
     let answer = Answer::failure(Failure::new(Reason::CorruptImage, detail), is_final);
     says(&serde_json::to_string(&answer).unwrap(), "")

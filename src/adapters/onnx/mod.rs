@@ -191,7 +191,7 @@ pub struct YunetSession {
     timings: Timings,
 }
 
-/// What sessions are opened from.
+/// Opens sessions of one model on one device.
 struct Opener {
     environment: Environment,
     graph: Vec<u8>,

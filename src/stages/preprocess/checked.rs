@@ -13,7 +13,7 @@ use crate::{
     stages::workers::{internal, panicked},
 };
 
-/// Why a decoder has to be replaced: nothing that it says can be trusted.
+/// A defect of a decoder: its answers cannot be trusted, and it has to be replaced.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Fault {
     /// It does not decode a built-in image.
@@ -24,7 +24,7 @@ pub enum Fault {
     Contradiction(String),
 }
 
-/// What one attempt at an image came to.
+/// The result of one attempt to decode an image.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Attempt {
     /// The image's outcome.
@@ -54,8 +54,7 @@ impl<D: Decode> CheckedDecoder<D> {
     pub fn new(
         mut build: impl FnMut() -> Result<D, PreprocessError> + Send + 'static,
     ) -> Result<Self, PreprocessError> {
-        let mut decoder = build()?;
-        self_test(&mut decoder).map_err(Fault::SelfTest)?;
+        let decoder = tested(&mut build)?;
         Ok(CheckedDecoder { build: Box::new(build), decoder, is_tested: true })
     }
 
@@ -79,11 +78,20 @@ impl<D: Decode> CheckedDecoder<D> {
 
     /// Puts a new decoder that has passed its self-test in the place of this one.
     fn replace(&mut self) -> Result<(), Fault> {
-        self.decoder = (self.build)().map_err(|error| Fault::SelfTest(error.to_string()))?;
-        self_test(&mut self.decoder).map_err(Fault::SelfTest)?;
+        self.decoder = tested(&mut self.build).map_err(|error| match error {
+            PreprocessError::Fault(fault) => fault,
+            error => Fault::SelfTest(error.to_string()),
+        })?;
         self.is_tested = true;
         Ok(())
     }
+}
+
+/// Builds a decoder that passes its self-test.
+fn tested<D: Decode>(build: &mut impl FnMut() -> Result<D, PreprocessError>) -> Result<D, PreprocessError> {
+    let mut decoder = build()?;
+    self_test(&mut decoder).map_err(Fault::SelfTest)?;
+    Ok(decoder)
 }
 
 impl<D: Decode> Decode for CheckedDecoder<D> {

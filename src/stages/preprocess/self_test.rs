@@ -1,5 +1,5 @@
-//! A known-answer test of a decoder: it decodes one small built-in image of each coding, and what it makes of them is
-//! compared with what they show.
+//! A known-answer test of a decoder: it decodes one small built-in image of each coding, and the frames are compared
+//! with the colours of the images.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

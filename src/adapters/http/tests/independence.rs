@@ -19,7 +19,7 @@ fn raw(head: &str, body: &[u8]) -> Vec<u8> {
     [head.replace('\n', "\r\n").as_bytes(), b"\r\n", body].concat()
 }
 
-/// An answer that nobody asked for.
+/// A response without a request.
 fn poison() -> Vec<u8> {
     raw("HTTP/1.1 200 OK\nContent-Length: 2008\nContent-Type: poison\n", &picture(usize::MAX))
 }

@@ -16,7 +16,7 @@ use super::{
 /// The outcome of an image: its facts and a hash of its frame, or its failure.
 type Outcome = Result<(Picture, u64), Failure>;
 
-/// How many damaged images are made of each good one.
+/// Number of damaged images made from each good one.
 const MUTANTS: usize = 60;
 
 fn good_images() -> Vec<Named> {
